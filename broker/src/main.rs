@@ -1,0 +1,3 @@
+//! The session broker: who gets which desktop where; store, accounts, gateway, web.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! rolltop: the command line of users and operators.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The small static program that is PID 1 of a desktop.

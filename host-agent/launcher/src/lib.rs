@@ -1,0 +1,1 @@
+//! Built-in container launcher: OCI configuration in, container out.

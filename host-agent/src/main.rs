@@ -1,0 +1,3 @@
+//! The host daemon: makes, watches, keeps and removes desktops on one host.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Desktop images: recipes, manifests, immutable versions, tags.

@@ -1,0 +1,1 @@
+//! Base roots, overlay files, loop and overlayfs mounts.
