@@ -5,6 +5,7 @@
 pub mod v1 {
     #![allow(
         missing_docs,
+        clippy::clone_on_ref_ptr,
         clippy::large_enum_variant,
         reason = "generated code; the .proto files carry the documentation"
     )]

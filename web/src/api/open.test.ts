@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
+import {
+  Broker,
+  type StartDesktopRequest,
+  type StartDesktopResponseSchema,
+} from "../gen/rolltop/v1/broker_pb";
+import { DesktopState, FailureSchema, Phase } from "../gen/rolltop/v1/common_pb";
+import { type Opened, openDesktop } from "./open";
+
+type Answer = MessageInitShape<typeof StartDesktopResponseSchema>;
+
+/** Opens "demo" at a broker that streams these answers and then perhaps an error. */
+async function open(answers: readonly Answer[], error?: ConnectError) {
+  const requests: StartDesktopRequest[] = [];
+  const transport = createRouterTransport(({ service }) => {
+    service(Broker, {
+      async *startDesktop(request) {
+        requests.push(request);
+        yield* answers;
+        if (error !== undefined) throw error;
+      },
+    });
+  });
+  const phases: Phase[] = [];
+  const opened: Opened = await openDesktop(
+    createClient(Broker, transport),
+    "demo",
+    { width: 800, height: 600 },
+    ({ phase }) => phases.push(phase),
+    new AbortController().signal,
+  );
+  return { opened, phases, requests };
+}
+
+const progress = (phase: Phase): Answer => ({ message: { case: "progress", value: { phase } } });
+const desktop = (state: DesktopState, reason?: string): Answer => ({
+  message: { case: "desktop", value: { state, ...(reason && { failure: { reason } }) } },
+});
+
+test("progress, then the desktop", async () => {
+  const { opened, phases, requests } = await open([
+    progress(Phase.PLACEMENT),
+    progress(Phase.DISK),
+    desktop(DesktopState.RUNNING),
+  ]);
+  assert.equal(opened.kind, "desktop");
+  assert.deepEqual(phases, [Phase.PLACEMENT, Phase.DISK]);
+  const [request] = requests;
+  assert.deepEqual([request?.pool, request?.width, request?.height], ["demo", 800, 600]);
+  assert.match(request?.requestId ?? "", /^[0-9a-f-]{36}$/);
+  assert.notEqual(request?.timeZone, "");
+});
+
+test("a failure is one however it comes: with the desktop or with an error", async () => {
+  const error = new ConnectError("failed", Code.FailedPrecondition, undefined, [
+    { desc: FailureSchema, value: { reason: "the display did not answer" } },
+  ]);
+  for (const { opened } of [
+    await open([desktop(DesktopState.FAILED, "the display did not answer")]),
+    await open([progress(Phase.DISPLAY)], error),
+  ]) {
+    assert.equal(opened.kind === "failed" && opened.failure.reason, "the display did not answer");
+  }
+});
+
+test("an error, or a stream that just ends, is a problem in words", async () => {
+  const refused = await open([], new ConnectError("no host has room", Code.ResourceExhausted));
+  assert.equal(refused.opened.kind === "problem" && refused.opened.problem.message, "No host has room.");
+  for (const answers of [[], [desktop(DesktopState.FAILED)]]) {
+    assert.equal((await open(answers)).opened.kind, "problem");
+  }
+});

@@ -1,0 +1,47 @@
+import type { VNode } from "preact";
+import { useCallback, useEffect, useState } from "preact/hooks";
+import { formatMs } from "../model/format";
+import type { ViewerState } from "./keep-shown";
+
+/** How long the note about closing the tab stays, in milliseconds. */
+const NOTE_MS = 6_000;
+
+interface BannerProps {
+  state: ViewerState;
+  /** From the click to the first picture; undefined until then. */
+  tookMs: number | undefined;
+  onRetry: () => void;
+}
+
+/** One line over the desktop: what goes on with the connection. */
+export function Banner({ state, tookMs, onRetry }: BannerProps): VNode {
+  const [noted, setNoted] = useState(false);
+  const onNoted = useCallback(() => setNoted(true), []);
+  return (
+    <div class="banner-place" role="status">
+      {state.kind === "connecting" && <p class="banner">Connecting…</p>}
+      {state.kind === "connected" && !noted && <FirstNote tookMs={tookMs ?? 0} onSeen={onNoted} />}
+      {state.kind === "interrupted" && (
+        <p class="banner banner-warn">
+          <span>{state.message}</span>
+          <button type="button" class="button button-small" onClick={onRetry}>
+            Try now
+          </button>
+        </p>
+      )}
+    </div>
+  );
+}
+
+/** Says that it is here, and that nothing is lost by leaving. */
+function FirstNote({ tookMs, onSeen }: { tookMs: number; onSeen: () => void }): VNode {
+  useEffect(() => {
+    const timer = setTimeout(onSeen, NOTE_MS);
+    return () => clearTimeout(timer);
+  }, [onSeen]);
+  return (
+    <p class="banner banner-fading" data-testid="opened-note">
+      Opened in {formatMs(tookMs)}. You can close this tab at any time; your programs keep running.
+    </p>
+  );
+}

@@ -1,0 +1,23 @@
+import type { VNode } from "preact";
+
+/** Another viewer has the desktop now; one click brings it back here. */
+export function TakenOver({ onUseHere }: { onUseHere: () => void }): VNode {
+  return (
+    <div class="stage stage-over">
+      <div class="card stage-card">
+        <div role="alert">
+          <h1 data-testid="taken-over-message">This desktop was opened somewhere else</h1>
+        </div>
+        <p>Your programs keep running there. You can go on here instead at any time.</p>
+        <div class="actions">
+          <button type="button" class="button button-primary" data-testid="use-here" onClick={onUseHere}>
+            Use it here
+          </button>
+          <a class="button" href="#/" data-testid="go-home">
+            Home
+          </a>
+        </div>
+      </div>
+    </div>
+  );
+}

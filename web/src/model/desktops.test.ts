@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { type Desktop, DesktopSchema } from "../gen/rolltop/v1/broker_pb";
+import { DesktopState } from "../gen/rolltop/v1/common_pb";
+import { poolTitle, runningFor, shown, stateLook, updated } from "./desktops";
+
+const desktop = (id: string, state: DesktopState): Desktop => create(DesktopSchema, { id, state });
+
+test("a desktop that is gone is shown no more", () => {
+  const before = shown([
+    desktop("demo/ada", DesktopState.RUNNING),
+    desktop("old/ada", DesktopState.GONE),
+  ]);
+  assert.deepEqual([...before.keys()], ["demo/ada"]);
+  assert.equal(updated(before, desktop("demo/ada", DesktopState.GONE)).size, 0);
+});
+
+test("a change replaces the desktop and keeps its place", () => {
+  const before = shown([
+    desktop("a/ada", DesktopState.STARTING),
+    desktop("b/ada", DesktopState.RUNNING),
+  ]);
+  const after = updated(before, desktop("a/ada", DesktopState.RUNNING));
+  assert.deepEqual([...after.keys()], ["a/ada", "b/ada"]);
+  assert.equal(after.get("a/ada")?.state, DesktopState.RUNNING);
+  assert.equal(before.get("a/ada")?.state, DesktopState.STARTING);
+});
+
+test("only a running desktop looks good", () => {
+  const states = Object.values(DesktopState).filter((s): s is DesktopState => typeof s === "number");
+  const good = states.filter((state) => stateLook(state).tone === "good");
+  assert.deepEqual(good, [DesktopState.RUNNING]);
+});
+
+test("since when, and by what name", () => {
+  const startedAt = { seconds: 1_000n, nanos: 0 };
+  const running = create(DesktopSchema, { startedAt });
+  assert.equal(runningFor(running, 1_000_000 + 120_000), "for 2 minutes");
+  assert.equal(runningFor(create(DesktopSchema), 0), "");
+  assert.equal(poolTitle({ name: "demo", title: "" }), "demo");
+  assert.equal(poolTitle({ name: "demo", title: "Demo desktop" }), "Demo desktop");
+});

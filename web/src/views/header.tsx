@@ -1,0 +1,68 @@
+import type { VNode } from "preact";
+import { useState } from "preact/hooks";
+import { problemOf } from "../api/errors";
+import { useSession } from "../session";
+import { Logo } from "../ui/logo";
+import { ErrorNotice } from "../ui/notice";
+import { Popover } from "../ui/popover";
+import { ChangePassword } from "./change-password";
+
+/** The bar at the top: the brand, and who is signed in with what they can do about it. */
+export function Header(): VNode {
+  const { broker, user, ended } = useSession();
+  const [open, setOpen] = useState(false);
+  const [changing, setChanging] = useState(false);
+  const [message, setMessage] = useState("");
+
+  const signOut = async (): Promise<void> => {
+    setMessage("");
+    try {
+      await broker.signOut({});
+    } catch (error) {
+      const problem = problemOf(error);
+      // The cookie is out of the page's reach: without the server's word it is still good.
+      if (problem.kind !== "signed-out") {
+        setMessage(`You are still signed in. ${problem.message}`);
+        return;
+      }
+    }
+    ended("You are signed out. Your desktops keep running.");
+  };
+
+  return (
+    <header class="header">
+      <a class="brand" href="#/">
+        <Logo />
+        <span>Rolltop</span>
+      </a>
+      <Popover
+        label={`Signed in as ${user.name}`}
+        text={user.fullName === "" ? user.name : user.fullName}
+        icon="user"
+        testId="user-menu"
+        open={open}
+        onToggle={setOpen}
+      >
+        <p class="panel-note">
+          Signed in as <strong>{user.name}</strong>
+        </p>
+        {message !== "" && <ErrorNotice>{message}</ErrorNotice>}
+        <button
+          type="button"
+          class="menu-item"
+          data-testid="change-password"
+          onClick={() => {
+            setOpen(false);
+            setChanging(true);
+          }}
+        >
+          Change password
+        </button>
+        <button type="button" class="menu-item" data-testid="sign-out" onClick={() => void signOut()}>
+          Sign out
+        </button>
+      </Popover>
+      {changing && <ChangePassword onClose={() => setChanging(false)} />}
+    </header>
+  );
+}

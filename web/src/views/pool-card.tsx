@@ -1,0 +1,32 @@
+import type { VNode } from "preact";
+import type { Pool } from "../gen/rolltop/v1/broker_pb";
+import { poolTitle } from "../model/desktops";
+import { formatBytes } from "../model/format";
+import { routeHref } from "../model/route";
+import { Icon } from "../ui/icons";
+
+/** A kind of desktop; the whole card is one click. */
+export function PoolCard({ pool, running }: { pool: Pool; running: boolean }): VNode {
+  const disk = `${formatBytes(pool.overlaySizeMib * 1024n * 1024n)} of disk`;
+  const memory = pool.limits?.memoryMib ?? 0n;
+  return (
+    <li>
+      <a
+        class="card pool-card"
+        href={routeHref({ page: "desktop", pool: pool.name })}
+        data-testid={`pool-${pool.name}-open`}
+      >
+        <span class="pool-title">{poolTitle(pool)}</span>
+        {pool.description !== "" && <span class="pool-description">{pool.description}</span>}
+        <span class="facts">
+          <span>{pool.persistent ? "Keeps your files" : "Fresh every time"}</span>
+          {pool.overlaySizeMib > 0n && <span>{disk}</span>}
+          {memory > 0n && <span>{formatBytes(memory * 1024n * 1024n)} of memory</span>}
+        </span>
+        <span class="pool-go">
+          {running ? "Continue" : "Open"} <Icon name="open" />
+        </span>
+      </a>
+    </li>
+  );
+}

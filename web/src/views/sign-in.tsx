@@ -1,0 +1,107 @@
+import type { VNode } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { BrokerClient } from "../api/client";
+import { type Problem, problemOf, signInMessage } from "../api/errors";
+import type { User } from "../gen/rolltop/v1/broker_pb";
+import { useNow } from "../ui/clock";
+import { ErrorNotice } from "../ui/notice";
+import { Welcome } from "./welcome";
+
+interface SignInProps {
+  broker: BrokerClient;
+  /** Why the person is here again; may be empty. */
+  notice: string;
+  onSignedIn: (user: User) => void;
+}
+
+/** A refusal and when it came, so that the wait can be counted down. */
+interface Refusal {
+  readonly problem: Problem;
+  readonly atMs: number;
+}
+
+export function SignIn({ broker, notice, onSignedIn }: SignInProps): VNode {
+  const [name, setName] = useState("");
+  const [password, setPassword] = useState("");
+  const [busy, setBusy] = useState(false);
+  const [refusal, setRefusal] = useState<Refusal>();
+  const nameBox = useRef<HTMLInputElement>(null);
+  const passwordBox = useRef<HTMLInputElement>(null);
+
+  useEffect(() => {
+    document.title = "Sign in · Rolltop";
+    nameBox.current?.focus();
+  }, []);
+
+  const submit = async (event: Event): Promise<void> => {
+    event.preventDefault();
+    if (busy) return;
+    setBusy(true);
+    setRefusal(undefined);
+    try {
+      const { user } = await broker.signIn({ name: name.trim(), password });
+      // An answer without a user is a server that speaks another contract.
+      onSignedIn(user ?? (await broker.whoAmI({})));
+    } catch (error) {
+      setRefusal({ problem: problemOf(error), atMs: Date.now() });
+      setPassword("");
+      setBusy(false);
+      passwordBox.current?.focus();
+    }
+  };
+
+  return (
+    <Welcome>
+      <form class="card welcome-card" onSubmit={(event) => void submit(event)}>
+        {refusal === undefined && notice !== "" && (
+          <p class="notice" role="status">
+            {notice}
+          </p>
+        )}
+        {refusal !== undefined && <RefusalNotice {...refusal} />}
+        <label class="field">
+          <span>Name</span>
+          <input
+            ref={nameBox}
+            name="username"
+            autocomplete="username"
+            autocapitalize="none"
+            spellcheck={false}
+            required
+            value={name}
+            data-testid="sign-in-name"
+            onInput={(event) => setName(event.currentTarget.value)}
+          />
+        </label>
+        <label class="field">
+          <span>Password</span>
+          <input
+            ref={passwordBox}
+            type="password"
+            name="password"
+            autocomplete="current-password"
+            required
+            value={password}
+            data-testid="sign-in-password"
+            onInput={(event) => setPassword(event.currentTarget.value)}
+          />
+        </label>
+        <button class="button button-primary button-wide" data-testid="sign-in-submit" aria-busy={busy}>
+          {busy ? "Signing in…" : "Sign in"}
+        </button>
+      </form>
+    </Welcome>
+  );
+}
+
+/** The refusal in words; a wait counts down and then says that it is over. */
+function RefusalNotice({ problem, atMs }: Refusal): VNode {
+  const now = useNow(1_000);
+  if (problem.retryAfterS === 0) return <ErrorNotice>{signInMessage(problem)}</ErrorNotice>;
+  const retryAfterS = problem.retryAfterS - Math.max(0, now - atMs) / 1000;
+  return (
+    <ErrorNotice>
+      {retryAfterS > 0 ? signInMessage({ ...problem, retryAfterS }) : "You can try again now."}
+    </ErrorNotice>
+  );
+}
