@@ -1,0 +1,310 @@
+//! From a base root and an overlay file to a root a desktop can live in.
+//!
+//! A kernel object is made detached, completed, then attached, and the overlay
+//! file is locked first. What is attached can be found from the directory
+//! alone, so undoing a failed start is [`close_root`](crate::close_root()).
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rolltop_sys::loop_device::{LoopDevice, LoopError, LoopOptions};
+use rolltop_sys::user_namespace::{IdMap, UserNamespaceError};
+use rustix::fs::{AtFlags, FlockOperation, Mode, flock, mkdirat, unlinkat};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
+};
+use thiserror::Error;
+
+use crate::close::close_locked;
+use crate::dir_lock::{DirLock, unlock};
+use crate::layout::{DISK, LOWER, MOUNTS, UPPER, WORK};
+use crate::mounting::{attach, detached_copy, is_mount_point, prepare};
+use crate::options::Durability;
+use crate::overlay_file::OverlayFile;
+use crate::overlay_mount::{OverlayMountError, mount_overlay};
+use crate::repair::{RepairError, Repaired, make_mountable};
+use crate::step::{Step, StepError};
+
+/// ext4's block size in every overlay. Told to the loop device as well, direct
+/// I/O works on disks with sectors of 512 and of 4096 bytes alike.
+pub(crate) const BLOCK_BYTES: u32 = 4096;
+
+/// What to join, and where.
+#[derive(Debug, Clone)]
+pub struct OpenPlan<'a> {
+    /// A mounted base root.
+    pub lower: &'a Path,
+    /// From [`Overlays`](crate::Overlays).
+    pub overlay: &'a OverlayFile,
+    /// The directory that gets the mounts; made if missing. It should lie under
+    /// one that was [isolated](crate::isolate).
+    pub mount_dir: &'a Path,
+    /// With it, files of id 0 on disk belong to id `first` in the root, and so
+    /// on for all layers. What is on disk does not depend on it.
+    pub id_map: Option<IdMap>,
+}
+
+/// An open root. Dropping this closes nothing:
+/// [`close_root`](crate::close_root()) does, from any process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenRoot {
+    /// The joined root, inside of the plan's `mount_dir`.
+    pub root: PathBuf,
+    /// N of the /dev/loopN that holds the overlay file.
+    pub loop_number: u32,
+    /// What was done to the overlay before it was mounted.
+    pub repaired: Repaired,
+}
+
+/// Why a root did not open.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Something is mounted in the directory already.
+    #[error("{} is in use by an open root", .0.display())]
+    Occupied(PathBuf),
+    /// The overlay file is locked: open here, or being deleted.
+    #[error("overlay {} is in use", .0.display())]
+    InUse(PathBuf),
+    /// The overlay file went away.
+    #[error("overlay {} does not exist", .0.display())]
+    Missing(PathBuf),
+    /// The overlay is damaged. It is kept as it is.
+    #[error(transparent)]
+    Damaged(#[from] RepairError),
+    /// No loop device.
+    #[error("attach {}", overlay.display())]
+    Loop {
+        /// The overlay file.
+        overlay: PathBuf,
+        /// Why not.
+        #[source]
+        source: LoopError,
+    },
+    /// No user namespace for the ID map.
+    #[error("id map for {}", mount_dir.display())]
+    IdMap {
+        /// The directory of the root.
+        mount_dir: PathBuf,
+        /// Why not.
+        #[source]
+        source: UserNamespaceError,
+    },
+    /// The ext4 did not mount.
+    #[error("mount ext4 of {}{log}", overlay.display())]
+    Ext4 {
+        /// The overlay file.
+        overlay: PathBuf,
+        /// What the kernel wrote about it, with ": " in front; may be empty.
+        log: String,
+        /// The error.
+        #[source]
+        source: io::Error,
+    },
+    /// The layers could not be joined.
+    #[error("join layers in {}", mount_dir.display())]
+    Overlay {
+        /// The directory of the root.
+        mount_dir: PathBuf,
+        /// Why not.
+        #[source]
+        source: OverlayMountError,
+    },
+    /// Any other call.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// A failure whose undoing failed too.
+    #[error("{} things left in {} after a failed open", left.len(), mount_dir.display())]
+    LeftOver {
+        /// The directory of the root.
+        mount_dir: PathBuf,
+        /// What could not be undone.
+        left: Vec<StepError>,
+        /// The failure itself.
+        #[source]
+        source: Box<OpenError>,
+    },
+}
+
+/// Opens `plan`'s root. The overlay file is locked from here until its loop
+/// device is gone, even if this process ends.
+///
+/// # Errors
+/// See [`OpenError`]. Nothing stays mounted or attached then, unless
+/// [`OpenError::LeftOver`] says so; the overlay file is unharmed in any case.
+///
+/// # Examples
+/// ```no_run
+/// use rolltop_overlay::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let run = std::path::Path::new("/run/rolltop");
+/// isolate(&run.join("desktops"))?;
+/// let bases = BaseRoots::open(&run.join("bases"))?;
+/// let key = BaseKey::try_from("demo@1f3c")?;
+/// let lower = bases.mount(&key, &BaseSource::Erofs("/srv/demo.erofs".into()))?;
+///
+/// let overlays = Overlays::open("/var/lib/rolltop/overlays".as_ref())?;
+/// let overlay = overlays.create(&OverlayKind::Volatile(7), OverlaySize::from_mib(5120)?)?;
+/// let mount_dir = run.join("desktops/7");
+/// let opened = open_root(&OpenPlan {
+///     lower: &lower,
+///     overlay: &overlay,
+///     mount_dir: &mount_dir,
+///     id_map: Some(IdMap { first: 524_288, count: 65_536 }),
+/// })?;
+/// std::fs::write(opened.root.join("hello"), "from the host")?;
+///
+/// let report = close_root(&mount_dir);
+/// assert!(report.is_clean(), "{report:?}");
+/// overlays.delete(&OverlayKind::Volatile(7))?;
+/// # Ok(()) }
+/// ```
+pub fn open_root(plan: &OpenPlan<'_>) -> Result<OpenRoot, OpenError> {
+    let dir = DirLock::create(plan.mount_dir)?;
+    for name in MOUNTS {
+        let there = is_mount_point(dir.as_fd(), Path::new(name));
+        if there.step("stat", &plan.mount_dir.join(name))? {
+            return Err(OpenError::Occupied(plan.mount_dir.to_owned()));
+        }
+    }
+    let file = match lock_overlay(plan.overlay.path()) {
+        Ok(file) => file,
+        Err(failure) => return Err(undo(plan, failure, None)),
+    };
+    build(plan, dir.as_fd(), &file).map_err(|failure| undo(plan, failure, Some(&file)))
+}
+
+/// Takes down what there is so far, and makes the error to return of it.
+fn undo(plan: &OpenPlan<'_>, failure: OpenError, locked: Option<&File>) -> OpenError {
+    let report = close_locked(plan.mount_dir);
+    if let Some(file) = locked
+        && report.is_clean()
+    {
+        unlock(file);
+    }
+    if report.errors.is_empty() {
+        return failure;
+    }
+    let mount_dir = plan.mount_dir.to_owned();
+    OpenError::LeftOver { mount_dir, left: report.errors, source: Box::new(failure) }
+}
+
+fn build(plan: &OpenPlan<'_>, dir: BorrowedFd<'_>, file: &File) -> Result<OpenRoot, OpenError> {
+    let repaired = make_mountable(file, plan.overlay.path())?;
+    for name in MOUNTS {
+        match mkdirat(dir, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error).step("create", &plan.mount_dir.join(name))?,
+        }
+    }
+    let namespace = plan
+        .id_map
+        .map(|map| map.user_namespace())
+        .transpose()
+        .map_err(|source| OpenError::IdMap { mount_dir: plan.mount_dir.to_owned(), source })?;
+    let namespace = namespace.as_ref().map(OwnedFd::as_fd);
+
+    let lower = detached_copy(plan.lower).step("copy the mount of", plan.lower)?;
+    let read_only = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;
+    prepare(lower.as_fd(), read_only, namespace).step("id-map", plan.lower)?;
+    attach(&lower, dir, LOWER).step("attach", &plan.mount_dir.join(LOWER))?;
+
+    let loop_number = mount_disk(plan, file, dir, namespace)?;
+    mount_overlay(dir, plan.overlay.options(), plan.id_map)
+        .map_err(|source| OpenError::Overlay { mount_dir: plan.mount_dir.to_owned(), source })?;
+    Ok(OpenRoot { root: plan.mount_dir.join(crate::layout::ROOT), loop_number, repaired })
+}
+
+/// Opens the overlay file and locks it for as long as this open file lives.
+fn lock_overlay(path: &Path) -> Result<File, OpenError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(nix::libc::O_CLOEXEC | nix::libc::O_NOFOLLOW)
+        .open(path);
+    let file = match file {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(OpenError::Missing(path.to_owned()));
+        }
+        other => other.step("open", path)?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Err(OpenError::InUse(path.to_owned())),
+        other => other.step("lock", path)?,
+    }
+    if file.metadata().step("stat", path)?.nlink() == 0 {
+        return Err(OpenError::Missing(path.to_owned()));
+    }
+    Ok(file)
+}
+
+/// Mounts the ext4 in `file` and makes sure the directories of the upper layer
+/// are there. The loop device keeps `file`, and with it the lock.
+fn mount_disk(
+    plan: &OpenPlan<'_>,
+    file: &File,
+    dir: BorrowedFd<'_>,
+    namespace: Option<BorrowedFd<'_>>,
+) -> Result<u32, OpenError> {
+    let overlay = plan.overlay.path();
+    let options = LoopOptions { read_only: false, direct_io: true, block_size: Some(BLOCK_BYTES) };
+    let device = LoopDevice::attach(file.as_fd(), options)
+        .map_err(|source| OpenError::Loop { overlay: overlay.to_owned(), source })?;
+
+    let disk = ext4(&device).map_err(|(log, error)| OpenError::Ext4 {
+        overlay: overlay.to_owned(),
+        log,
+        source: error.into(),
+    })?;
+    if plan.overlay.options().durability == Durability::Volatile {
+        forget_volatile_mark(disk.as_fd()).step("clear the work directory of", overlay)?;
+    }
+    for name in [UPPER, WORK] {
+        // As in a root: readable for all, the mount directory keeps them out.
+        let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
+        match mkdirat(&disk, name, mode) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error).step("create upper layer in", overlay)?,
+        }
+    }
+    prepare(disk.as_fd(), MountAttrFlags::empty(), namespace).step("id-map ext4 of", overlay)?;
+    attach(&disk, dir, DISK).step("attach", &plan.mount_dir.join(DISK))?;
+    Ok(device.number())
+}
+
+/// A detached mount of the ext4 on `device`; the error comes with the kernel's
+/// messages.
+fn ext4(device: &LoopDevice) -> Result<OwnedFd, (String, Errno)> {
+    let context =
+        fsopen("ext4", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| (String::new(), error))?;
+    let refused = |error| (crate::fs_context::log(&context), error);
+    fsconfig_set_string(context.as_fd(), "source", device.path()).map_err(refused)?;
+    // What a desktop deletes, the host gets back at once.
+    fsconfig_set_flag(context.as_fd(), "discard").map_err(refused)?;
+    fsconfig_create(context.as_fd()).map_err(refused)?;
+    // Whoever reaches it from the host gets no device and no set-uid program;
+    // inside a desktop the flags of the overlay mount count, not these.
+    let flags = MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NOATIME;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags).map_err(refused)
+}
+
+/// overlayfs marks the work directory of a `volatile` mount, and refuses a
+/// marked one, since a crash may have cost data. Here that is agreed.
+fn forget_volatile_mark(disk: BorrowedFd<'_>) -> Result<(), Errno> {
+    const MARK: &str = "work/work/incompat/volatile";
+    for (path, flags) in
+        [(format!("{MARK}/dirty"), AtFlags::empty()), (MARK.to_owned(), AtFlags::REMOVEDIR)]
+    {
+        match unlinkat(disk, path, flags) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

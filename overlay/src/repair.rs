@@ -1,0 +1,110 @@
+//! Whether an overlay can be mounted, and making it so.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::step::{Step, StepError};
+use crate::superblock::{Condition, Superblock};
+use crate::tool::{self, ToolError};
+
+/// A full check of a large overlay that is full of files takes minutes.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// Exit statuses of e2fsck, e2fsck(8).
+const CLEAN: i32 = 0;
+const CORRECTED: i32 = 1;
+const CORRECTED_REBOOT: i32 = 2;
+
+/// What was done to an overlay before it was mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repaired {
+    /// It was clean.
+    Nothing,
+    /// It was not unmounted; the kernel replays the journal.
+    Journal,
+    /// e2fsck went over it.
+    Checked {
+        /// Why it had to.
+        reason: &'static str,
+        /// What it wrote.
+        output: String,
+    },
+}
+
+/// Why an overlay must not be mounted. Its file is kept.
+#[derive(Debug, Error)]
+pub enum RepairError {
+    /// There is no ext4 in the file that could be checked.
+    #[error(
+        "overlay {} is damaged ({reason}) and was left as it is; try e2fsck -b 32768 on a copy",
+        overlay.display()
+    )]
+    Unknown {
+        /// The overlay file.
+        overlay: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// e2fsck gave up.
+    #[error(
+        "overlay {} is damaged ({reason}), and e2fsck cannot repair it by itself: {output}",
+        overlay.display()
+    )]
+    NotRepairable {
+        /// The overlay file.
+        overlay: PathBuf,
+        /// Why it was checked.
+        reason: &'static str,
+        /// What e2fsck wrote.
+        output: String,
+    },
+    /// e2fsck did not run to its end.
+    #[error("check overlay {}", overlay.display())]
+    Tool {
+        /// The overlay file.
+        overlay: PathBuf,
+        /// Why not.
+        #[source]
+        source: ToolError,
+    },
+    /// The superblock could not be read.
+    #[error(transparent)]
+    Step(#[from] StepError),
+}
+
+/// Checks the ext4 in `file`, and has it repaired where that is needed and
+/// safe. `path` is the path of the same file; the caller holds its lock.
+pub(crate) fn make_mountable(file: &File, path: &Path) -> Result<Repaired, RepairError> {
+    let length = file.metadata().step("stat", path)?.len();
+    let condition = Superblock::read(file)
+        .step("read superblock of", path)?
+        .map_or(Condition::Unknown("too short"), |block| block.condition(length));
+    match condition {
+        Condition::Clean => Ok(Repaired::Nothing),
+        Condition::Replay => Ok(Repaired::Journal),
+        Condition::Unknown(reason) => {
+            Err(RepairError::Unknown { overlay: path.to_owned(), reason })
+        }
+        Condition::NeedsCheck(reason) => check(path, reason),
+    }
+}
+
+fn check(path: &Path, reason: &'static str) -> Result<Repaired, RepairError> {
+    // -p: only what is safe to do unasked.
+    let answer = tool::run("e2fsck", Command::new("e2fsck").arg("-p").arg(path), DEADLINE)
+        .map_err(|source| RepairError::Tool { overlay: path.to_owned(), source })?;
+    match answer.status.code() {
+        Some(CLEAN | CORRECTED | CORRECTED_REBOOT) => {
+            Ok(Repaired::Checked { reason, output: answer.output })
+        }
+        Some(_) | None => Err(RepairError::NotRepairable {
+            overlay: path.to_owned(),
+            reason,
+            output: answer.output,
+        }),
+    }
+}

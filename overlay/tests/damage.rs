@@ -1,0 +1,152 @@
+//! Overlays that were not unmounted, or that are damaged.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+use rolltop_overlay::*;
+use support::{Host, loops_below, on_a_host_of_its_own, persistent, size};
+
+/// An overlay with a file in it, closed in order.
+fn used_overlay(host: &Host, name: &str) -> OverlayFile {
+    let overlay = host.overlays().create(&persistent(name), size(64)).unwrap();
+    let opened = host.open(1, &overlay, None).unwrap();
+    fs::write(opened.root.join("letter"), "dear").unwrap();
+    host.close(1);
+    overlay
+}
+
+fn debugfs(overlay: &Path, request: &str) {
+    let output = Command::new("debugfs").args(["-w", "-R", request]).arg(overlay).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn assert_nothing_mounted(host: &Host) {
+    assert!(!host.desktop(1).exists());
+    assert!(loops_below(&host.dir).is_empty());
+}
+
+#[test]
+fn a_journal_is_replayed() {
+    on_a_host_of_its_own(|host| {
+        let overlay = used_overlay(host, "desk");
+        let opened = host.open(1, &overlay, None).unwrap();
+        fs::write(opened.root.join("letter"), "second").unwrap();
+        File::open(opened.root.join("letter")).unwrap().sync_all().unwrap();
+        // As the disk is at this moment, it is after a crash of the host.
+        let twin = host.overlays().create(&persistent("twin"), size(64)).unwrap();
+        fs::copy(overlay.path(), twin.path()).unwrap();
+        host.close(1);
+        let opened = host.open(1, &twin, None).unwrap();
+        assert_eq!(opened.repaired, Repaired::Journal);
+        assert_eq!(fs::read_to_string(opened.root.join("letter")).unwrap(), "second");
+        host.close(1);
+        let opened = host.open(1, &twin, None).unwrap();
+        assert_eq!(opened.repaired, Repaired::Nothing);
+        host.close(1);
+    });
+}
+
+#[test]
+fn recorded_errors_are_repaired_before_mounting() {
+    on_a_host_of_its_own(|host| {
+        let overlay = used_overlay(host, "desk");
+        debugfs(overlay.path(), "set_super_value state 3");
+        debugfs(overlay.path(), "set_super_value free_blocks_count 17");
+        let opened = host.open(1, &overlay, None).unwrap();
+        assert!(matches!(opened.repaired, Repaired::Checked { .. }), "{:?}", opened.repaired);
+        assert_eq!(fs::read_to_string(opened.root.join("letter")).unwrap(), "dear");
+        host.close(1);
+        assert_eq!(host.open(1, &overlay, None).unwrap().repaired, Repaired::Nothing);
+        host.close(1);
+    });
+}
+
+#[test]
+fn a_lost_superblock_is_refused_and_the_file_left_alone() {
+    on_a_host_of_its_own(|host| {
+        let overlay = used_overlay(host, "desk");
+        let good = fs::read(overlay.path()).unwrap();
+        let file = OpenOptions::new().write(true).open(overlay.path()).unwrap();
+        file.write_all_at(&[0; 1024], 1024).unwrap();
+        let bad = fs::read(overlay.path()).unwrap();
+        for _ in 0..2 {
+            let error = host.open(1, &overlay, None).unwrap_err();
+            let cause = RepairErrorKind::of(&error);
+            assert_eq!(cause, RepairErrorKind::Unknown, "{error}");
+            assert_nothing_mounted(host);
+        }
+        assert!(fs::read(overlay.path()).unwrap() == bad);
+        // Nor does asking for it make a new one.
+        host.overlays().create(&persistent("desk"), size(64)).unwrap();
+        assert!(fs::read(overlay.path()).unwrap() == bad);
+        file.write_all_at(&good[1024..2048], 1024).unwrap();
+        host.open(1, &overlay, None).unwrap();
+        host.close(1);
+    });
+}
+
+#[test]
+fn a_file_cut_short_is_refused() {
+    on_a_host_of_its_own(|host| {
+        let overlay = used_overlay(host, "desk");
+        for length in [0, 1500, 1 << 20] {
+            OpenOptions::new().write(true).open(overlay.path()).unwrap().set_len(length).unwrap();
+            let error = host.open(1, &overlay, None).unwrap_err();
+            assert_eq!(RepairErrorKind::of(&error), RepairErrorKind::Unknown, "{length}: {error}");
+            assert_eq!(overlay.path().metadata().unwrap().len(), length);
+            assert_nothing_mounted(host);
+        }
+    });
+}
+
+#[test]
+fn what_cannot_be_repaired_unasked_is_refused_and_kept() {
+    on_a_host_of_its_own(|host| {
+        let overlay = used_overlay(host, "desk");
+        debugfs(overlay.path(), "clri <2>");
+        debugfs(overlay.path(), "set_super_value state 2");
+        for _ in 0..2 {
+            let error = host.open(1, &overlay, None).unwrap_err();
+            assert_eq!(RepairErrorKind::of(&error), RepairErrorKind::NotRepairable, "{error}");
+            assert!(error.to_string().contains("desk.ext4"), "{error}");
+            assert_nothing_mounted(host);
+        }
+        assert_eq!(host.overlays().list().unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn damage_that_only_the_kernel_finds_leaves_nothing_mounted() {
+    on_a_host_of_its_own(|host| {
+        let overlay = used_overlay(host, "desk");
+        // The root directory is gone, but the superblock is fine.
+        debugfs(overlay.path(), "clri <2>");
+        let error = host.open(1, &overlay, None).unwrap_err();
+        assert!(matches!(error, OpenError::Ext4 { .. }), "{error}");
+        assert_nothing_mounted(host);
+        assert_eq!(host.overlays().list().unwrap().len(), 1);
+    });
+}
+
+#[derive(Debug, PartialEq)]
+enum RepairErrorKind {
+    Unknown,
+    NotRepairable,
+    Other,
+}
+
+impl RepairErrorKind {
+    fn of(error: &OpenError) -> Self {
+        match error {
+            OpenError::Damaged(RepairError::Unknown { .. }) => Self::Unknown,
+            OpenError::Damaged(RepairError::NotRepairable { .. }) => Self::NotRepairable,
+            _ => Self::Other,
+        }
+    }
+}
