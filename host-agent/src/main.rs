@@ -1,3 +1,132 @@
-//! The host daemon: makes, watches, keeps and removes desktops on one host.
+//! `rolltop-agent`: the daemon on a host.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, sync::Arc};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use rolltop_host_agent::{
+    config::Config,
+    edge::{Listening, serve},
+    host::Host,
+    purge,
+    recovery::recover,
+};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+/// Exit code for a configuration that cannot be used (`EX_USAGE`).
+const BAD_CONFIG: u8 = 64;
+
+/// Makes, watches, keeps and removes desktops on this host.
+#[derive(Debug, Parser)]
+#[command(name = "rolltop-agent", version)]
+struct Arguments {
+    /// Configuration file; agent.example.toml documents every key.
+    #[arg(long, default_value = "/etc/rolltop/agent.toml")]
+    config: PathBuf,
+    /// Report every fault in the configuration and end.
+    #[arg(long)]
+    check_config: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Stop every desktop and leave the host as it was before the agent.
+    /// Persistent overlays and images are kept.
+    Purge,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match read_config(&arguments) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("rolltop-agent: {error:#}");
+            return ExitCode::from(BAD_CONFIG);
+        }
+    };
+    if arguments.check_config {
+        println!("{}: no faults", arguments.config.display());
+        return ExitCode::SUCCESS;
+    }
+    start_log(config.log_json);
+    match run(config, arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rolltop-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read_config(arguments: &Arguments) -> anyhow::Result<Config> {
+    let path = arguments.config.display();
+    let text = std::fs::read_to_string(&arguments.config)
+        .with_context(|| format!("cannot read {path}; see agent.example.toml"))?;
+    Config::read(&text, &|key| std::env::var(key).ok()).with_context(|| path.to_string())
+}
+
+fn start_log(json: bool) {
+    let filter =
+        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    if json { log.json().init() } else { log.init() }
+}
+
+#[tokio::main]
+async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
+    // Inits and sessions whose launcher has gone become our children, so that
+    // they are reaped at once.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .context("cannot become the reaper of desktops' processes")?;
+    if let Some(Command::Purge) = command {
+        return Ok(purge(config).await?);
+    }
+    // Before the host is touched: a second agent must fail here.
+    let listening = Listening::bind(&config.socket, config.listen.as_ref()).await?;
+    let host = Arc::new(Host::new(config).await?);
+    recover(&host).await;
+
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(serve(Arc::clone(&host), listening, shutdown.clone()));
+    notify(&[NotifyState::Ready]);
+    info!(name = %host.config.name, socket = %host.config.socket.display(), "serving");
+    tokio::select! {
+        ended = ended_by_signal() => info!(signal = ended?, "ending; desktops run on"),
+        () = shutdown.cancelled() => {}
+    }
+    notify(&[NotifyState::Stopping]);
+    host.registry.close();
+    shutdown.cancel();
+    // Open connections would hold the end up for as long as people work.
+    match tokio::time::timeout(std::time::Duration::from_secs(2), serving).await {
+        Ok(served) => served??,
+        Err(_elapsed) => warn!("some connections were still open"),
+    }
+    Ok(())
+}
+
+async fn ended_by_signal() -> anyhow::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "the service manager cannot be told");
+    }
+}

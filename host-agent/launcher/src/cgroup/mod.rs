@@ -1,0 +1,370 @@
+//! Control groups: version 2, version 1, and both at once.
+//!
+//! | host | limits and counters | tracking and killing |
+//! |---|---|---|
+//! | version 2 | the one hierarchy | the same |
+//! | hybrid (version 2 mounted without controllers) | version 1 hierarchies | version 2 |
+//! | version 1 | version 1 hierarchies | `pids`, else any |
+//!
+//! A process enters a version 2 cgroup as it is born (`CLONE_INTO_CGROUP`) and
+//! version 1 cgroups by writing 0 to `tasks` itself. To move another process,
+//! or a whole one with `cgroup.procs`, the kernel takes
+//! `cgroup_threadgroup_rwsem` for writing, which waits for an RCU grace period
+//! of 10 ms and more; for the writer's own thread it does not
+//! (`cgroup_procs_write_start` in `kernel/cgroup/cgroup.c`).
+
+mod device_rules;
+mod end;
+mod hierarchies;
+mod limits;
+mod usage;
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use oci_spec::runtime::LinuxResources;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
+use thiserror::Error;
+
+pub use hierarchies::{Hierarchies, Layout};
+pub use usage::Usage;
+
+/// Why a cgroup could not be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CgroupError {
+    /// The path is no relative name of a cgroup.
+    #[error("cgroup path {path}: {reason}")]
+    BadPath {
+        /// As given.
+        path: PathBuf,
+        /// What would be right.
+        reason: &'static str,
+    },
+    /// A cgroup of this name exists: its processes and counters would mix with
+    /// those to come.
+    #[error("cgroup {path} exists already")]
+    Exists {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// The host mounts no hierarchy at all, or the wrong ones.
+    #[error("no cgroup hierarchy with {controller} is mounted")]
+    NoHierarchy {
+        /// What was looked for.
+        controller: String,
+    },
+    /// A limit that OCI knows and this host or launcher does not.
+    #[error("{field} cannot be limited here: {reason}")]
+    Unsupported {
+        /// Its JSON path.
+        field: &'static str,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A file of the cgroup file system refused.
+    #[error("{action} {path}")]
+    File {
+        /// A verb.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the cgroup file system holds something unexpected.
+    #[error("{path} holds {text:?}")]
+    Garbage {
+        /// The file.
+        path: PathBuf,
+        /// Its text, or the line that matters.
+        text: String,
+    },
+    /// Processes were left when time was up.
+    #[error("cgroup {path} is not empty yet")]
+    NotEmpty {
+        /// Its directory.
+        path: PathBuf,
+    },
+}
+
+/// One cgroup: a directory of the same name in each hierarchy that matters.
+///
+/// Dropping it leaves the cgroup alone; see [`Cgroup::remove`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cgroup {
+    unified: Option<PathBuf>,
+    legacy: Vec<LegacyDirectory>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LegacyDirectory {
+    controllers: Vec<String>,
+    path: PathBuf,
+}
+
+/// The directories of a cgroup, opened.
+#[derive(Debug)]
+pub(crate) struct Directories {
+    pub(crate) unified: Option<OwnedFd>,
+    pub(crate) legacy: Vec<OwnedFd>,
+}
+
+/// Version 1 controllers every cgroup gets a directory for, where mounted:
+/// those with limits we set or counters we read.
+const WANTED: [&str; 4] = ["memory", "pids", "cpu", "devices"];
+
+/// Wanted only where version 2 does not offer its better successor.
+const WANTED_WITHOUT_UNIFIED: [&str; 2] = ["cpuacct", "freezer"];
+
+// === impl Cgroup ===
+
+impl Cgroup {
+    /// Makes the cgroup `path` (from the root of each hierarchy) with the
+    /// limits of `resources`. Missing parents are made and stay.
+    ///
+    /// # Errors
+    /// See [`CgroupError`]; nothing but parents is left behind then.
+    pub fn create(
+        hierarchies: &Hierarchies,
+        path: &Path,
+        resources: &LinuxResources,
+    ) -> Result<Self, CgroupError> {
+        let cgroup = Self::open(hierarchies, path)?;
+        limits::refuse(resources)?;
+        let mut made = Vec::new();
+        let result = cgroup
+            .make(hierarchies, &mut made)
+            .and_then(|()| limits::apply(&cgroup, resources));
+        match result {
+            Ok(()) => Ok(cgroup),
+            Err(error) => {
+                for directory in made.iter().rev() {
+                    // New and empty, so it goes; the first error counts.
+                    let _ = fs::remove_dir(directory);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Names the cgroup `path`, whether it exists or not; a runtime other than
+    /// this one may have made it.
+    ///
+    /// # Errors
+    /// [`CgroupError::BadPath`].
+    pub fn open(hierarchies: &Hierarchies, path: &Path) -> Result<Self, CgroupError> {
+        let relative = relative(path)?;
+        let unified = hierarchies.unified.as_ref().map(|mount| mount.join(&relative));
+        let wanted = |controller: &String| {
+            WANTED.contains(&controller.as_str())
+                || unified.is_none() && WANTED_WITHOUT_UNIFIED.contains(&controller.as_str())
+        };
+        let legacy = hierarchies
+            .legacy
+            .iter()
+            .filter(|hierarchy| hierarchy.controllers.iter().any(wanted))
+            .map(|hierarchy| LegacyDirectory {
+                controllers: hierarchy.controllers.clone(),
+                path: hierarchy.mount.join(&relative),
+            })
+            .collect();
+        Ok(Self { unified, legacy })
+    }
+
+    /// Moves a process in, with all its threads. This is slow (see the module's
+    /// text): the launcher's own processes are born in their place.
+    ///
+    /// # Errors
+    /// A hierarchy refuses: `ESRCH` when the process has ended.
+    pub fn add(&self, pid: Pid) -> Result<(), CgroupError> {
+        let number = pid.as_raw_nonzero().to_string();
+        self.directories().try_for_each(|directory| write(&directory.join("cgroup.procs"), &number))
+    }
+
+    /// The processes in it and in cgroups below it, in no order.
+    ///
+    /// # Errors
+    /// A file cannot be read. A cgroup that does not exist has no processes.
+    pub fn procs(&self) -> Result<Vec<Pid>, CgroupError> {
+        for directory in self.tracking() {
+            let mut found = Vec::new();
+            collect_procs(directory, &mut found)?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Where the processes are looked for, best first. Another runtime may
+    /// have left the version 2 hierarchy alone on a hybrid host.
+    fn tracking(&self) -> impl Iterator<Item = &Path> {
+        let pids = self.legacy_directory("pids");
+        let any = self.legacy.first().map(|directory| directory.path.as_path());
+        self.unified.as_deref().into_iter().chain(pids.or(any))
+    }
+
+    fn directories(&self) -> impl Iterator<Item = &Path> {
+        let legacy = self.legacy.iter().map(|directory| directory.path.as_path());
+        self.unified.as_deref().into_iter().chain(legacy)
+    }
+
+    fn legacy_directory(&self, controller: &str) -> Option<&Path> {
+        self.legacy
+            .iter()
+            .find(|directory| directory.controllers.iter().any(|name| name == controller))
+            .map(|directory| directory.path.as_path())
+    }
+
+    /// The directory in which a controller's files are.
+    fn controller(&self, controller: &str) -> Result<Home<'_>, CgroupError> {
+        if let Some(directory) = self.legacy_directory(controller) {
+            return Ok(Home::Legacy(directory));
+        }
+        match &self.unified {
+            Some(directory) => Ok(Home::Unified(directory)),
+            None => Err(CgroupError::NoHierarchy { controller: controller.into() }),
+        }
+    }
+
+    pub(crate) fn open_directories(&self) -> Result<Directories, CgroupError> {
+        Ok(Directories {
+            unified: self.unified.as_deref().map(open_directory).transpose()?,
+            legacy: self
+                .legacy
+                .iter()
+                .map(|directory| open_directory(&directory.path))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn make(&self, hierarchies: &Hierarchies, made: &mut Vec<PathBuf>) -> Result<(), CgroupError> {
+        if let (Some(directory), Some(mount)) = (&self.unified, &hierarchies.unified) {
+            make_directory(directory)?;
+            made.push(directory.clone());
+            hierarchies.enable_controllers(mount, directory)?;
+        }
+        for directory in &self.legacy {
+            make_directory(&directory.path)?;
+            made.push(directory.path.clone());
+        }
+        Ok(())
+    }
+}
+
+/// Which version's files a controller has.
+#[derive(Debug, Clone, Copy)]
+enum Home<'path> {
+    Unified(&'path Path),
+    Legacy(&'path Path),
+}
+
+/// The path below each mount.
+fn relative(path: &Path) -> Result<PathBuf, CgroupError> {
+    let bad = |reason| CgroupError::BadPath { path: path.to_path_buf(), reason };
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    if relative.as_os_str().is_empty() {
+        return Err(bad("the root itself is no place for a container"));
+    }
+    if !relative.components().all(|part| matches!(part, Component::Normal(_))) {
+        return Err(bad("must not contain `.` or `..`"));
+    }
+    if path.as_os_str().as_encoded_bytes().iter().any(|byte| matches!(byte, b':' | b'\n' | 0)) {
+        return Err(bad("must be a plain path; systemd's slice:prefix:name is not offered"));
+    }
+    Ok(relative.to_path_buf())
+}
+
+fn make_directory(path: &Path) -> Result<(), CgroupError> {
+    let attempt = match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::create_dir(path))
+        }
+        result => result,
+    };
+    match attempt {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(CgroupError::Exists { path: path.to_path_buf() })
+        }
+        Err(source) => {
+            Err(CgroupError::File { action: "make", path: path.to_path_buf(), source })
+        }
+    }
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, CgroupError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|error| CgroupError::File {
+        action: "open",
+        path: path.to_path_buf(),
+        source: error.into(),
+    })
+}
+
+fn collect_procs(directory: &Path, found: &mut Vec<Pid>) -> Result<(), CgroupError> {
+    let path = directory.join("cgroup.procs");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if gone(&error) => return Ok(()),
+        Err(source) => return Err(CgroupError::File { action: "read", path, source }),
+    };
+    for line in text.lines() {
+        let pid = line.parse().ok().and_then(Pid::from_raw);
+        found.push(pid.ok_or_else(|| CgroupError::Garbage { path: path.clone(), text: line.into() })?);
+    }
+    for child in children(directory)? {
+        collect_procs(&child, found)?;
+    }
+    Ok(())
+}
+
+/// The cgroups right below; none if the directory is gone.
+fn children(directory: &Path) -> Result<Vec<PathBuf>, CgroupError> {
+    let fail = |source| CgroupError::File { action: "list", path: directory.into(), source };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if gone(&error) => return Ok(Vec::new()),
+        Err(source) => return Err(fail(source)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(fail)?;
+        if entry.file_type().map_err(fail)?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// A cgroup that is removed while its file is open answers `ENODEV`.
+fn gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+}
+
+fn read(path: &Path) -> Result<String, CgroupError> {
+    fs::read_to_string(path).map_err(|source| CgroupError::File {
+        action: "read",
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CgroupError> {
+    // Not `fs::write`: it would create a file that the controller lacks, and on
+    // this file system get EACCES for it instead of the telling ENOENT.
+    let result = fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()));
+    result.map_err(|source| CgroupError::File { action: "write", path: path.to_path_buf(), source })
+}
+
+#[cfg(test)]
+mod tests;

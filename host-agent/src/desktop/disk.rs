@@ -1,0 +1,184 @@
+//! The first step of a start: everything that lies on disk or is mounted.
+//! Blocking; run it on a thread of its own.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::{DirBuilderExt as _, chown},
+    path::Path,
+};
+
+use nix::errno::Errno;
+use oci_spec::runtime::Spec;
+use rolltop_image::{Init, Published, Root};
+use rolltop_overlay::{BaseKey, BaseSource, IdMap, OpenPlan, OpenRoot, OverlayKind, open_root};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use uuid::Uuid;
+
+use super::failure::StepError;
+use crate::{
+    address::{Addresses, IDS_PER_DESKTOP},
+    bundle::{self, Ingredients},
+    host::Host,
+    paths::{DesktopPaths, INIT_INSIDE},
+    request::StartRequest,
+};
+
+/// Of the tmpfs that a desktop shares with the agent: its session's output and
+/// its display's socket. Bounded, because the desktop fills it.
+const SHARED_OPTIONS: &str = "size=1m,nr_inodes=64,mode=0755";
+
+/// A host name's longest part (RFC 1123).
+const MAX_HOST_NAME: usize = 63;
+
+/// Makes directories, mounts and the bundle. What a failure leaves half-made
+/// is taken away by `release`.
+pub(super) fn make(
+    host: &Host,
+    request: &StartRequest,
+    addresses: &Addresses,
+    image: &Published,
+    kind: &OverlayKind,
+) -> Result<OpenRoot, StepError> {
+    let paths = host.paths.desktop(request.number);
+    check_space(host)?;
+    let base = host.bases.mount(&base_key(image)?, &base_source(image))?;
+    let overlay = host.overlays.create(kind, request.overlay_size)?;
+    let mounts = paths.mounts();
+    make_dir(&mounts, 0o700)?;
+    let root = open_root(&OpenPlan {
+        lower: &base,
+        overlay: &overlay,
+        mount_dir: &mounts,
+        id_map: Some(IdMap { first: addresses.first_id, count: IDS_PER_DESKTOP }),
+    })?;
+    make_shared(&paths, addresses.first_id + request.account.uid)?;
+    write_bundle(host, request, addresses, image, &paths, &root.root)?;
+    Ok(root)
+}
+
+fn check_space(host: &Host) -> Result<(), StepError> {
+    let free = host.overlay_free_bytes().map_err(|source| {
+        StepError::io("see how much is free at", host.paths.overlays().display(), source)
+    })?;
+    if free < host.config.reserve_bytes {
+        return Err(StepError::NoSpace {
+            free_mib: free >> 20,
+            reserve_mib: host.config.reserve_bytes >> 20,
+        });
+    }
+    Ok(())
+}
+
+fn base_key(image: &Published) -> Result<BaseKey, StepError> {
+    let key = format!("{}@{}", image.name, image.version);
+    BaseKey::try_from(key.as_str())
+        .map_err(|error| StepError::io("name the base root", key, io::Error::other(error)))
+}
+
+fn base_source(image: &Published) -> BaseSource {
+    match &image.root {
+        Root::Erofs(file) => BaseSource::Erofs(file.clone()),
+        Root::Directory(dir) => BaseSource::Directory(dir.clone()),
+    }
+}
+
+fn make_shared(paths: &DesktopPaths, user: u32) -> Result<(), StepError> {
+    let shared = paths.shared();
+    make_dir(&shared, 0o700)?;
+    let failed = |verb| {
+        let shared = shared.clone();
+        move |source: rustix::io::Errno| StepError::io(verb, shared.display(), source.into())
+    };
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let options = std::ffi::CString::new(SHARED_OPTIONS).unwrap_or_default();
+    mount("tmpfs", &shared, "tmpfs", flags, options.as_c_str()).map_err(failed("mount"))?;
+    mount_change(&shared, MountPropagationFlags::PRIVATE).map_err(failed("make private"))?;
+    let display = paths.display_dir();
+    make_dir(&display, 0o700)?;
+    chown(&display, Some(user), Some(user))
+        .map_err(|source| StepError::io("give away", display.display(), source))
+}
+
+fn write_bundle(
+    host: &Host,
+    request: &StartRequest,
+    addresses: &Addresses,
+    image: &Published,
+    paths: &DesktopPaths,
+    root: &Path,
+) -> Result<(), StepError> {
+    let dir = paths.bundle();
+    make_dir(&dir, 0o700)?;
+    let host_name = host_name(&request.label);
+    let init = match &image.manifest.desktop.init {
+        Init::Builtin => vec![INIT_INSIDE.to_owned(), "reap".to_owned()],
+        Init::Path(path) => vec![path.clone()],
+    };
+    let spec = bundle::container(&Ingredients {
+        paths,
+        root,
+        init_program: &host.paths.init_program(),
+        init,
+        host_name: &host_name,
+        first_id: addresses.first_id,
+        limits: request.limits,
+    })?;
+    write(&dir.join("hostname"), format!("{host_name}\n"))?;
+    write(
+        &dir.join("hosts"),
+        format!("127.0.0.1 localhost\n::1 localhost\n{} {host_name}\n", addresses.ip),
+    )?;
+    // The same desktop is the same machine to its programs, each time.
+    let machine_id = Uuid::new_v5(&Uuid::NAMESPACE_OID, request.label.as_bytes());
+    write(&dir.join("machine-id"), format!("{}\n", machine_id.simple()))?;
+    write(&dir.join("resolv.conf"), &host.resolv_conf)?;
+    write_spec(&dir.join("config.json"), &spec)
+}
+
+fn write_spec(path: &Path, spec: &Spec) -> Result<(), StepError> {
+    let json = serde_json::to_vec(spec)
+        .map_err(|error| StepError::io("write", path.display(), error.into()))?;
+    write(path, json)
+}
+
+fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<(), StepError> {
+    fs::write(path, contents).map_err(|source| StepError::io("write", path.display(), source))
+}
+
+pub(super) fn make_dir(path: &Path, mode: u32) -> Result<(), StepError> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => Ok(()),
+        other => other.map_err(|source| StepError::io("make", path.display(), source)),
+    }
+}
+
+/// "demo/alice" as a host name: "demo-alice".
+fn host_name(label: &str) -> String {
+    let mut name: String = label
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .take(MAX_HOST_NAME)
+        .collect();
+    name = name.trim_matches('-').to_owned();
+    if name.is_empty() { "desktop".into() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_name;
+
+    #[test]
+    fn labels_become_host_names() {
+        for (label, expected) in [
+            ("demo/alice", "demo-alice"),
+            ("Demo Keep/bob_1", "demo-keep-bob-1"),
+            ("", "desktop"),
+            ("///", "desktop"),
+            ("ä", "desktop"),
+        ] {
+            assert_eq!(host_name(label), expected);
+        }
+        assert!(host_name(&"x".repeat(300)).len() <= 63);
+    }
+}

@@ -1,0 +1,140 @@
+//! From a step's error to words: a stable code for programs and a sentence for
+//! the person who waits.
+
+use std::io;
+
+use nix::errno::Errno;
+use oci_spec::OciSpecError;
+use rolltop_launcher::cgroup::CgroupError;
+use rolltop_overlay::{BaseError, OpenError, StoreError};
+use thiserror::Error;
+
+use crate::{
+    display::DisplayError,
+    network::NetworkError,
+    process::Ending,
+    runtime::RuntimeError,
+    view::{Failure, Phase},
+};
+
+/// What can go wrong while a desktop comes up.
+#[derive(Debug, Error)]
+pub(super) enum StepError {
+    #[error("cannot {verb} {operand}")]
+    Io {
+        verb: &'static str,
+        operand: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Base(#[from] BaseError),
+    #[error(transparent)]
+    Overlay(#[from] StoreError),
+    #[error(transparent)]
+    Root(#[from] OpenError),
+    #[error(transparent)]
+    Bundle(#[from] OciSpecError),
+    #[error(transparent)]
+    Group(#[from] CgroupError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error("the session command of the image cannot be run")]
+    SessionMissing(#[source] RuntimeError),
+    #[error("the session {0} before its display answered")]
+    SessionEnded(Ending),
+    #[error("init ended while the desktop was starting")]
+    InitEnded,
+    #[error(transparent)]
+    Display(#[from] DisplayError),
+    #[error("only {free_mib} MiB are free where the overlays lie, and {reserve_mib} are reserved")]
+    NoSpace { free_mib: u64, reserve_mib: u64 },
+}
+
+impl StepError {
+    pub(super) fn io(verb: &'static str, operand: impl ToString, source: io::Error) -> Self {
+        Self::Io { verb, operand: operand.to_string(), source }
+    }
+
+    /// Stable word for programs.
+    pub(super) fn code(&self) -> &'static str {
+        if self.is_disk_full() {
+            return "DISK_FULL";
+        }
+        match self {
+            Self::NoSpace { .. } => "DISK_FULL",
+            Self::Base(_) => "IMAGE_NOT_MOUNTED",
+            Self::Overlay(StoreError::LargerThanDisk { .. }) => "OVERLAY_TOO_LARGE",
+            Self::Root(OpenError::InUse(_)) => "OVERLAY_IN_USE",
+            Self::Root(OpenError::Damaged(_)) => "OVERLAY_DAMAGED",
+            Self::Overlay(_) | Self::Root(_) => "OVERLAY_FAILED",
+            Self::Network(_) => "NETWORK_FAILED",
+            Self::SessionMissing(_) => "SESSION_COMMAND_MISSING",
+            Self::Runtime(_) | Self::Group(_) => "CONTAINER_FAILED",
+            Self::SessionEnded(_) => "SESSION_ENDED_EARLY",
+            Self::InitEnded => "INIT_ENDED_EARLY",
+            Self::Display(DisplayError::Timeout(_)) => "DISPLAY_TIMEOUT",
+            Self::Display(_) => "DISPLAY_FAILED",
+            Self::Io { .. } | Self::Bundle(_) => "INTERNAL",
+        }
+    }
+
+    fn is_disk_full(&self) -> bool {
+        let mut cause: Option<&dyn std::error::Error> = Some(self);
+        while let Some(error) = cause {
+            let errno = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+            if errno == Some(Errno::ENOSPC as i32) || errno == Some(Errno::EDQUOT as i32) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
+    /// With the phase it happened in and what the session said.
+    pub(super) fn into_failure(self, phase: Phase, output_tail: Vec<String>) -> Failure {
+        Failure { phase, code: self.code(), reason: sentence(&self), output_tail }
+    }
+}
+
+/// The error and its causes in one line.
+pub fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_recognised_however_deep() {
+        let deep = StepError::io("write", "x", io::Error::from_raw_os_error(Errno::ENOSPC as i32));
+        assert_eq!(deep.code(), "DISK_FULL");
+        assert_eq!(sentence(&deep), "cannot write x: No space left on device (os error 28)");
+        let other = StepError::io("write", "x", io::Error::from_raw_os_error(Errno::EIO as i32));
+        assert_eq!(other.code(), "INTERNAL");
+    }
+
+    #[test]
+    fn an_early_end_says_how() {
+        let failure =
+            StepError::SessionEnded(Ending::Code(3)).into_failure(Phase::Display, vec!["x".into()]);
+        assert_eq!(failure.code, "SESSION_ENDED_EARLY");
+        assert_eq!(
+            failure.reason,
+            "the session ended with exit code 3 before its display answered"
+        );
+    }
+}

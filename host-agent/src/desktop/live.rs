@@ -1,0 +1,172 @@
+//! The task of a desktop, from its start to its end.
+
+use std::{io, sync::Arc, time::Duration};
+
+use rolltop_launcher::cgroup::Cgroup;
+use rustix::process::Signal;
+use tracing::{Instrument as _, error, info, info_span, warn};
+
+use super::{
+    Desktop, StopOrder,
+    release::release,
+    start::{NotUp, Start, Up, record, start},
+};
+use crate::{
+    host::Host,
+    lifecycle::{EndReason, Event},
+    process::Process,
+    view::Failure,
+    watcher,
+    work::blocking,
+};
+
+/// Waits between tries to release what would not go, and how many there are.
+const RELEASE_TRIES: u32 = 5;
+const RELEASE_WAIT: Duration = Duration::from_millis(100);
+
+/// Begins the life of an admitted desktop.
+pub fn begin(host: &Arc<Host>, desktop: Arc<Desktop>, plan: Start) {
+    let host = Arc::clone(host);
+    let number = plan.request.number;
+    let span =
+        info_span!("desktop", %number, label = %plan.request.label, epoch = plan.request.epoch);
+    let life = async move {
+        info!(image = %plan.request.image, "starting");
+        match start(&host, &desktop, &Arc::new(plan)).await {
+            Ok(up) => {
+                info!(elapsed_ms = desktop.begun.elapsed().as_millis() as u64, "running");
+                run(&host, &desktop, up).await;
+            }
+            Err(NotUp::Stopped) => {
+                finish(&host, &desktop, EndReason::Stopped).await;
+            }
+            Err(NotUp::Failed(failure)) => fail(&host, &desktop, failure).await,
+        }
+        host.registry.forget(number);
+    };
+    tokio::spawn(life.instrument(span));
+}
+
+/// Goes on with the life of a desktop that outlived an earlier agent.
+pub fn adopt(host: &Arc<Host>, desktop: Arc<Desktop>, init: Process) {
+    let host = Arc::clone(host);
+    let view = desktop.view();
+    let number = view.record.number;
+    let span =
+        info_span!("desktop", %number, label = %view.record.label, epoch = view.record.epoch);
+    let life = async move {
+        info!("adopted");
+        match host.cgroup(number) {
+            Ok(group) => run(&host, &desktop, Up { init, group }).await,
+            // The configuration was checked when the agent started.
+            Err(error) => error!(%error, "an adopted desktop cannot be watched"),
+        }
+        host.registry.forget(number);
+    };
+    tokio::spawn(life.instrument(span));
+}
+
+async fn run(host: &Arc<Host>, desktop: &Desktop, up: Up) {
+    let Up { init, group } = up;
+    let linger = host.config.deadlines.linger;
+    let reason = tokio::select! {
+        biased;
+        order = desktop.stop_ordered() => {
+            end_session(host, desktop, order, &init, &group).await;
+            EndReason::Stopped
+        }
+        _ended = init.ended() => EndReason::InitExited,
+        only_init = watcher::only_init_left(&group, init.id().pid, linger) => match only_init {
+            Ok(()) => EndReason::Logout,
+            Err(error) => {
+                warn!(%error, "the control group cannot be read; taking the desktop down");
+                EndReason::InitExited
+            }
+        },
+    };
+    finish(host, desktop, reason).await;
+}
+
+/// Asks every process of the session to end, and waits for it a while.
+async fn end_session(
+    host: &Host,
+    desktop: &Desktop,
+    order: StopOrder,
+    init: &Process,
+    group: &Cgroup,
+) {
+    if let Err(error) = desktop.step(Event::Stop) {
+        error!(%error, "a stop order in the wrong place");
+    }
+    let grace = order.grace.unwrap_or(host.config.deadlines.stop_grace);
+    let pid = init.id().pid;
+    let asked = {
+        let group = group.clone();
+        blocking(move || {
+            let pids = watcher::pids(&group).map_err(io::Error::other)?;
+            let others = pids.into_iter().filter(|other| *other != pid);
+            // A process that has gone in the meantime needs no signal.
+            let asked = others.filter_map(|other| Process::open(other).ok());
+            for process in asked {
+                process.signal(Signal::TERM)?;
+            }
+            io::Result::Ok(())
+        })
+        .await
+    };
+    if let Err(error) = asked {
+        warn!(%error, "cannot ask the session to end; ending it");
+        return;
+    }
+    let ended = watcher::only_init_left(group, pid, Duration::ZERO);
+    if tokio::time::timeout(grace, ended).await.is_err() {
+        info!(?grace, "the session did not end by itself; ending it");
+    }
+}
+
+/// Takes everything down and tells the end.
+async fn finish(host: &Arc<Host>, desktop: &Desktop, reason: EndReason) {
+    desktop.set_end(reason);
+    if let Err(error) = desktop.step(Event::Stop) {
+        error!(%error, "an end in the wrong place");
+    }
+    if let Err(error) = record(host, desktop).await {
+        // Only delays what the next agent would do after a crash right now.
+        warn!(%error, "cannot write the record");
+    }
+    release_stubbornly(host, desktop).await;
+    if let Err(error) = desktop.step(Event::Released) {
+        error!(%error, "a release in the wrong place");
+    }
+    info!(reason = reason.code(), "gone");
+}
+
+/// Takes away what a failed start made, and tells the failure.
+async fn fail(host: &Arc<Host>, desktop: &Desktop, failure: Failure) {
+    warn!(
+        phase = failure.phase.as_str(),
+        code = failure.code,
+        reason = %failure.reason,
+        "did not come up"
+    );
+    release_stubbornly(host, desktop).await;
+    desktop.set_failure(failure);
+    if let Err(error) = desktop.step(Event::Fail) {
+        error!(%error, "a failure in the wrong place");
+    }
+}
+
+async fn release_stubbornly(host: &Arc<Host>, desktop: &Desktop) {
+    let record = desktop.view().record;
+    for attempt in 1..=RELEASE_TRIES {
+        let errors = release(host, record.number, Some(&record.runtime)).await;
+        if errors.is_empty() {
+            return;
+        }
+        for error in &errors {
+            warn!(attempt, error = %super::failure::sentence(error), "cannot release");
+        }
+        tokio::time::sleep(RELEASE_WAIT * attempt).await;
+    }
+    error!("something of the desktop stays; the next start of the agent tries again");
+}

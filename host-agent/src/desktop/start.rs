@@ -1,0 +1,279 @@
+//! Bringing a desktop up: disk → container ∥ network → session → display.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::Arc,
+};
+
+use nix::libc::O_NOFOLLOW;
+use rolltop_image::Published;
+use rolltop_launcher::cgroup::Cgroup;
+use tokio::sync::watch;
+
+use super::{Desktop, disk, failure::StepError};
+use crate::{
+    address::Addresses,
+    bundle::{self, SessionIngredients},
+    display,
+    host::Host,
+    lifecycle::Event,
+    process::{Ending, Process},
+    request::StartRequest,
+    runtime::{Container, Executed, Io, Runtime},
+    view::{Failure, Phase},
+    watcher,
+    work::blocking,
+};
+
+/// Of the session's output, shown to a person when it fails.
+const TAIL_LINES: usize = 20;
+const TAIL_BYTES: u64 = 8 * 1024;
+
+/// What a new desktop is made from; checked and resolved.
+#[derive(Debug)]
+pub struct Start {
+    /// The request.
+    pub request: StartRequest,
+    /// What follows from its number.
+    pub addresses: Addresses,
+    /// The image's version.
+    pub image: Published,
+    /// What makes the container.
+    pub runtime: Arc<Runtime>,
+}
+
+/// A desktop that runs.
+#[derive(Debug)]
+pub(super) struct Up {
+    pub(super) init: Process,
+    pub(super) group: Cgroup,
+}
+
+/// Why a start came to no desktop.
+#[derive(Debug)]
+pub(super) enum NotUp {
+    Failed(Failure),
+    /// Someone asked it to end before it was up.
+    Stopped,
+}
+
+/// Brings the desktop up. On `Err` the caller releases what was made.
+pub(super) async fn start(
+    host: &Arc<Host>,
+    desktop: &Desktop,
+    start: &Arc<Start>,
+) -> Result<Up, NotUp> {
+    let mut at = Phase::Disk;
+    match steps(host, desktop, start, &mut at).await {
+        Ok(Some(up)) => Ok(up),
+        Ok(None) => Err(NotUp::Stopped),
+        Err(error) => {
+            let log = host.paths.desktop(start.request.number).session_log();
+            let tail = blocking(move || output_tail(&log)).await;
+            Err(NotUp::Failed(error.into_failure(at, tail)))
+        }
+    }
+}
+
+/// `None`: asked to end on the way.
+async fn steps(
+    host: &Arc<Host>,
+    desktop: &Desktop,
+    start: &Arc<Start>,
+    at: &mut Phase,
+) -> Result<Option<Up>, StepError> {
+    let number = start.request.number;
+    let paths = host.paths.desktop(number);
+    let id = number.to_string();
+    // Kernel-bound steps wait on global locks: a few at a time are as fast as
+    // all at once, and the first of them are done sooner.
+    let lane = host.lanes.acquire().await;
+
+    desktop.mark(Phase::Disk, false);
+    desktop.step(Event::Prepare).map_err(illegal)?;
+    record(host, desktop).await?;
+    {
+        let (host, start) = (Arc::clone(host), Arc::clone(start));
+        let kind = desktop.view().overlay;
+        blocking(move || disk::make(&host, &start.request, &start.addresses, &start.image, &kind))
+            .await?;
+    }
+    desktop.mark(Phase::Disk, true);
+    if desktop.is_stop_ordered() {
+        return Ok(None);
+    }
+
+    *at = Phase::Container;
+    desktop.mark(Phase::Container, false);
+    desktop.step(Event::Launch).map_err(illegal)?;
+    let bundle = paths.bundle();
+    let created = start.runtime.create(&id, &bundle).await?;
+
+    *at = Phase::Network;
+    desktop.mark(Phase::Network, false);
+    host.network.attach(&start.addresses, created.pid()).await?;
+    desktop.mark(Phase::Network, true);
+
+    *at = Phase::Container;
+    let init = start.runtime.start(&id, &bundle, created).await?;
+    desktop.publisher.change(|view| view.record.init = Some(init.id()));
+    let group = host.cgroup(number)?;
+    desktop.mark(Phase::Container, true);
+    drop(lane);
+    if desktop.is_stop_ordered() {
+        return Ok(None);
+    }
+
+    *at = Phase::Session;
+    desktop.mark(Phase::Session, false);
+    let mut session = start_session(host, start, &init).await?;
+    desktop.mark(Phase::Session, true);
+
+    *at = Phase::Display;
+    desktop.mark(Phase::Display, false);
+    let socket = &start.image.manifest.desktop.display.socket;
+    let display_dir = paths.display_dir();
+    tokio::select! {
+        biased;
+        answered = display::answers(&display_dir, socket, host.config.deadlines.display) => answered?,
+        _order = desktop.stop_ordered() => return Ok(None),
+        error = ended_early(host, &mut session, &init, &group) => return Err(error),
+    }
+    desktop.mark(Phase::Display, true);
+    desktop.step(Event::Ready).map_err(illegal)?;
+    record(host, desktop).await?;
+    Ok(Some(Up { init, group }))
+}
+
+/// Waits for the end of the session, or of init, which is an error until the
+/// display has answered.
+async fn ended_early(
+    host: &Host,
+    session: &mut watch::Receiver<Option<Ending>>,
+    init: &Process,
+    group: &Cgroup,
+) -> StepError {
+    let linger = host.config.deadlines.linger;
+    let only_init = watcher::only_init_left(group, init.id().pid, linger);
+    tokio::select! {
+        biased;
+        _ended = init.ended() => StepError::InitEnded,
+        // The first process may hand over to others and end: what counts is
+        // that none is left.
+        _either = only_init => {
+            let ending = session.wait_for(Option::is_some).await;
+            StepError::SessionEnded(ending.ok().and_then(|ending| *ending).unwrap_or(Ending::Unknown))
+        }
+    }
+}
+
+async fn start_session(
+    host: &Host,
+    start: &Start,
+    init: &Process,
+) -> Result<watch::Receiver<Option<Ending>>, StepError> {
+    let request = &start.request;
+    let paths = host.paths.desktop(request.number);
+    let spec = bundle::session(&SessionIngredients {
+        account: &request.account,
+        command: &start.image.manifest.desktop.session.command,
+        environment: &start.image.manifest.desktop.session.environment,
+        display_socket: &start.image.manifest.desktop.display.socket,
+        geometry: request.geometry,
+        label: &request.label,
+        time_zone: request.time_zone.as_deref(),
+    })?;
+    let log = paths.session_log();
+    let io = session_io(&log).map_err(|source| StepError::io("open", log.display(), source))?;
+    let (id, bundle) = (request.number.to_string(), paths.bundle());
+    let container = Container { id: &id, bundle: &bundle, init };
+    let Executed { process, .. } =
+        start.runtime.exec(&container, spec, io).await.map_err(|error| {
+            if error.is_missing_program() { StepError::SessionMissing(error) } else { error.into() }
+        })?;
+    Ok(reap_when_ended(process))
+}
+
+/// Reaps the session's first process as soon as it ends: it is the agent's
+/// child, and a zombie of it would hold up the end of the pid namespace.
+fn reap_when_ended(process: Process) -> watch::Receiver<Option<Ending>> {
+    let (sender, ending) = watch::channel(None);
+    tokio::spawn(async move {
+        // Fails only while the agent itself ends.
+        if process.ended().await.is_ok() {
+            sender.send_replace(Some(process.reap()));
+        }
+    });
+    ending
+}
+
+fn session_io(log: &Path) -> io::Result<Io> {
+    let stdin = File::open("/dev/null")?.into();
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
+    let stderr = log.try_clone()?.into();
+    Ok(Io::Files { stdin, stdout: log.into(), stderr })
+}
+
+/// The last lines in the session's log, made fit for a terminal.
+fn output_tail(log: &Path) -> Vec<String> {
+    let read = || {
+        let mut file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        io::Result::Ok(bytes)
+    };
+    // No log: the session was never begun.
+    let bytes = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<String> =
+        text.lines().map(|line| line.chars().filter(|c| !c.is_control()).collect()).collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].to_vec()
+}
+
+/// Writes the record as it is now.
+pub(super) async fn record(host: &Host, desktop: &Desktop) -> Result<(), StepError> {
+    let record = desktop.view().record;
+    let paths = host.paths.desktop(record.number);
+    blocking(move || {
+        disk::make_dir(paths.dir(), 0o700)?;
+        let path = paths.record();
+        record.write(&path).map_err(|source| StepError::io("write", path.display(), source))
+    })
+    .await
+}
+
+fn illegal(error: crate::lifecycle::Illegal) -> StepError {
+    StepError::io("go on with", "the desktop", io::Error::other(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_short_and_clean() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        assert!(output_tail(&log).is_empty());
+        let mut text: String = (0..5_000).map(|n| format!("line {n}\n")).collect();
+        text.push_str("\x1b[31mred\x07\n");
+        std::fs::write(&log, text).unwrap();
+        let tail = output_tail(&log);
+        assert_eq!(tail.len(), TAIL_LINES);
+        assert_eq!(tail[TAIL_LINES - 1], "[31mred");
+        assert_eq!(tail[TAIL_LINES - 2], "line 4999");
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_log_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        std::os::unix::fs::symlink("/etc/passwd", &log).unwrap();
+        assert!(output_tail(&log).is_empty());
+    }
+}

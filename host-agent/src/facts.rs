@@ -1,0 +1,50 @@
+//! Facts about this host, read when asked for.
+
+use std::{fs, io};
+
+use rolltop_proto::v1;
+
+use crate::host::Host;
+
+/// What a broker places by. Blocking.
+///
+/// # Errors
+/// `/proc` or the state directory cannot be read.
+pub fn host_info(host: &Host) -> io::Result<v1::HostInfo> {
+    let memory = fs::read_to_string("/proc/meminfo")?;
+    let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let cpus = std::thread::available_parallelism()?.get() as u64;
+    Ok(v1::HostInfo {
+        name: host.config.name.clone(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        cpus: signed(cpus),
+        memory_bytes: signed(kibibytes(&memory, "MemTotal:") << 10),
+        memory_available_bytes: signed(kibibytes(&memory, "MemAvailable:") << 10),
+        overlay_free_bytes: signed(host.overlay_free_bytes()?),
+        desktops: signed(host.registry.len() as u64),
+        max_desktops: i64::from(host.config.max_desktops),
+        network: host.config.network.addresses.network().to_string(),
+        runtime: host.runtimes.default_name().to_owned(),
+    })
+}
+
+/// A line of `/proc/meminfo`; 0 when it is not there.
+fn kibibytes(meminfo: &str, key: &str) -> u64 {
+    meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.trim().strip_suffix("kB")?.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kibibytes;
+
+    #[test]
+    fn reads_the_kernels_form() {
+        let text = "MemTotal:       24680092 kB\nMemFree:  1 kB\n";
+        assert_eq!(kibibytes(text, "MemTotal:"), 24_680_092);
+        assert_eq!(kibibytes(text, "MemAvailable:"), 0);
+    }
+}

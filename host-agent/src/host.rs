@@ -1,0 +1,230 @@
+//! Everything the agent holds for its whole life.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+    time::Instant,
+};
+
+use rolltop_image::ImageStore;
+use rolltop_launcher::{
+    LaunchError,
+    cgroup::{Cgroup, CgroupError, Hierarchies},
+};
+use rolltop_overlay::{BaseRoots, Overlays, deisolate, isolate};
+use thiserror::Error;
+use tokio::sync::Semaphore;
+
+use crate::{
+    address::Number,
+    config::{Config, NetworkConfig},
+    network::{Network, NetworkError},
+    paths::Paths,
+    registry::Registry,
+    runtime::RuntimeSet,
+};
+
+/// Where the host's own name servers stand, the more telling file first: the
+/// second may name a resolver that only the host can reach.
+const RESOLV_CONF: [&str; 2] = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"];
+
+/// The parts a desktop is made with.
+#[derive(Debug)]
+pub struct Host {
+    /// The configuration.
+    pub config: Config,
+    /// Where things lie.
+    pub paths: Paths,
+    /// Bridge and links.
+    pub network: Network,
+    /// Mounted base roots.
+    pub bases: BaseRoots,
+    /// Overlay files.
+    pub overlays: Overlays,
+    /// Published images.
+    pub images: ImageStore,
+    /// Container runtimes.
+    pub runtimes: RuntimeSet,
+    /// Control groups.
+    pub hierarchies: Hierarchies,
+    /// Starts in their kernel-bound steps.
+    pub lanes: Semaphore,
+    /// The desktops.
+    pub registry: Registry,
+    /// `/etc/resolv.conf` of desktops.
+    pub resolv_conf: String,
+}
+
+/// The agent cannot work on this machine.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// A directory, file or mount of the agent's own.
+    #[error("cannot {verb} {operand}")]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        operand: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Links, addresses, rules.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// Control groups.
+    #[error("control groups cannot be used")]
+    Groups(#[from] CgroupError),
+    /// The run directory's own mount.
+    #[error("the run directory cannot be set apart")]
+    RunDir(#[source] rolltop_overlay::StepError),
+    /// The directory of overlays.
+    #[error("the directory of overlays cannot be used")]
+    Overlays(#[source] rolltop_overlay::StoreError),
+    /// The directory of base roots.
+    #[error("the directory of base roots cannot be used")]
+    Bases(#[source] rolltop_overlay::BaseError),
+    /// The image store.
+    #[error("the image store cannot be used")]
+    Images(#[source] rolltop_image::StoreError),
+    /// The launcher's helper program.
+    #[error("the launcher's helper program {program} cannot be used")]
+    Launcher {
+        /// From the configuration.
+        program: String,
+        /// Why not.
+        #[source]
+        source: LaunchError,
+    },
+}
+
+impl Host {
+    /// Makes or adopts all of it. Repeatable.
+    ///
+    /// # Errors
+    /// Something is missing or refused.
+    pub async fn new(config: Config) -> Result<Self, HostError> {
+        let paths = Paths::new(&config.state_dir, &config.run_dir, &config.cgroup_parent);
+        for dir in [&config.state_dir, &config.run_dir, &paths.overlays()] {
+            make_dir(dir)?;
+        }
+        isolate(paths.run()).map_err(HostError::RunDir)?;
+        for dir in [paths.desktops(), paths.bases(), paths.run().join("runtimes")] {
+            make_dir(&dir)?;
+        }
+        for name in config.runtimes.by_name.keys() {
+            make_dir(&paths.oci_runtime_root(name))?;
+        }
+        write_init(&paths.init_program())?;
+        let runtimes =
+            RuntimeSet::new(&config.runtimes, &config.launcher, config.deadlines.runtime, &paths)
+                .map_err(|source| HostError::Launcher {
+                program: config.launcher.display().to_string(),
+                source,
+            })?;
+        Ok(Self {
+            network: Network::set_up(&config.network, paths.run()).await?,
+            bases: BaseRoots::open(&paths.bases()).map_err(HostError::Bases)?,
+            overlays: Overlays::open(&paths.overlays()).map_err(HostError::Overlays)?,
+            images: ImageStore::create(&config.images).map_err(HostError::Images)?,
+            hierarchies: Hierarchies::detect()?,
+            lanes: Semaphore::new(config.start_lanes),
+            registry: Registry::new(config.max_desktops as usize),
+            resolv_conf: resolv_conf(&config.network),
+            runtimes,
+            paths,
+            config,
+        })
+    }
+
+    /// Free bytes of the filesystem where overlays lie.
+    ///
+    /// # Errors
+    /// The directory is gone.
+    pub fn overlay_free_bytes(&self) -> io::Result<u64> {
+        let fs = rustix::fs::statvfs(self.paths.overlays())?;
+        Ok(fs.f_bavail * fs.f_frsize)
+    }
+
+    /// The control group of desktop `number`, whether it exists or not.
+    ///
+    /// # Errors
+    /// The configured parent is no name of a control group.
+    pub fn cgroup(&self, number: Number) -> Result<Cgroup, CgroupError> {
+        Cgroup::open(&self.hierarchies, self.paths.desktop(number).cgroup())
+    }
+
+    /// Undoes what `new` did on the host. The desktops must be gone. Returns
+    /// what could not be undone.
+    pub async fn purge(config: &Config) -> Vec<HostError> {
+        let paths = Paths::new(&config.state_dir, &config.run_dir, &config.cgroup_parent);
+        let mut errors: Vec<HostError> = Vec::new();
+        errors
+            .extend(Network::purge(&config.network, paths.run()).await.into_iter().map(Into::into));
+        match BaseRoots::open(&paths.bases()) {
+            Ok(bases) => errors.extend(bases.unmount_all().into_iter().map(HostError::Bases)),
+            Err(error) => errors.push(HostError::Bases(error)),
+        }
+        let removed = Hierarchies::detect()
+            .and_then(|hierarchies| Cgroup::open(&hierarchies, &paths.cgroup_parent()))
+            .and_then(|parent| parent.remove(Instant::now() + config.deadlines.runtime));
+        errors.extend(removed.err().map(HostError::Groups));
+        errors.extend(deisolate(paths.run()).err().map(HostError::RunDir));
+        if errors.is_empty() {
+            // Records are gone with their desktops: only the agent's own files
+            // are left, on what is by definition no keeping place.
+            match fs::remove_dir_all(paths.run()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    errors.push(HostError::io("remove", paths.run().display(), error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        errors
+    }
+}
+
+impl HostError {
+    fn io(verb: &'static str, operand: impl ToString, source: io::Error) -> Self {
+        Self::Io { verb, operand: operand.to_string(), source }
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), HostError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| HostError::io("make", path.display(), source))
+}
+
+/// Puts the init program where desktops can be given it. An older one is
+/// replaced, not rewritten: running desktops keep theirs.
+fn write_init(path: &Path) -> Result<(), HostError> {
+    use std::io::Write as _;
+    let failed = |source| HostError::io("write", path.display(), source);
+    let temporary = path.with_extension("new");
+    let write = || {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o555)
+            .open(&temporary)?;
+        file.write_all(rolltop_init::PROGRAM)?;
+        drop(file);
+        fs::rename(&temporary, path)
+    };
+    write().map_err(failed)
+}
+
+fn resolv_conf(config: &NetworkConfig) -> String {
+    if config.dns.is_empty() {
+        // A host without either file has no names to resolve.
+        RESOLV_CONF.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default()
+    } else {
+        config.dns.iter().map(|server| format!("nameserver {server}\n")).collect()
+    }
+}

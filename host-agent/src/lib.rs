@@ -1,0 +1,35 @@
+//! The host daemon: makes, watches, keeps and removes desktops on one host.
+//!
+//! A request walks `edge` → `request` and `plan` (pure, or only reading) →
+//! `desktop`, whose task uses the hands: `rolltop-overlay`, `network`,
+//! `runtime`. What must outlive the agent is in `record`; `recovery` brings
+//! records and kernel in line when the next one starts.
+
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod bundle;
+pub mod config;
+pub mod desktop;
+pub mod display;
+pub mod edge;
+pub mod facts;
+pub mod host;
+pub mod lifecycle;
+pub mod network;
+pub mod paths;
+pub mod plan;
+pub mod process;
+mod purge;
+pub mod readiness;
+pub mod record;
+pub mod recovery;
+pub mod registry;
+pub mod request;
+pub mod runtime;
+pub mod terminal;
+pub mod view;
+pub mod watcher;
+pub mod work;
+
+pub use purge::{PurgeError, purge};

@@ -1,0 +1,164 @@
+//! One desktop's link: a veth pair with one end on the bridge and the other in
+//! the desktop.
+
+use std::{
+    fs::File,
+    io,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::AsRawFd as _,
+    thread,
+};
+
+use futures_util::TryStreamExt as _;
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, setns},
+};
+use rtnetlink::{
+    Handle, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    packet_route::{
+        link::{InfoData, InfoVeth, LinkAttribute},
+        neighbour::{NeighbourFlags, NeighbourState},
+    },
+};
+use tokio::task::JoinHandle;
+
+use super::{NetworkError, is_errno};
+use crate::address::{Addresses, number_of_link};
+
+/// Index of the loopback link in every network namespace.
+const LOOPBACK: u32 = 1;
+/// Index we give to `eth0` inside, so that it need not be looked up.
+const ETH0: u32 = 2;
+
+pub(super) async fn attach(
+    handle: &Handle,
+    bridge: u32,
+    addresses: &Addresses,
+    init: i32,
+) -> Result<(), NetworkError> {
+    let path = format!("/proc/{init}/ns/net");
+    let namespace = File::open(&path).map_err(|source| NetworkError::io("open", path, source))?;
+
+    // The peer is born inside the namespace: moving it there later waits for
+    // the kernel to settle and takes ten times as long. It is not set up in the
+    // same message: the kernel answers ENOTCONN while its other end is missing.
+    let peer = LinkMessageBuilder::<LinkUnspec>::new()
+        .name("eth0".to_owned())
+        .index(ETH0)
+        .address(addresses.mac.0.to_vec())
+        .setns_by_fd(namespace.as_raw_fd())
+        .build();
+    let pair = LinkMessageBuilder::<LinkVeth>::new(&addresses.link, "eth0")
+        .controller(bridge)
+        .up()
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+        .build();
+    let link = addresses.link.as_str();
+    handle.link().add(pair).execute().await.map_err(NetworkError::netlink("make link", link))?;
+
+    let outside = wall_off(handle, addresses);
+    let inside = configure_inside(&namespace, addresses);
+    tokio::try_join!(outside, inside)?;
+    Ok(())
+}
+
+/// No way from port to port, and only the desktop's own hardware address.
+async fn wall_off(handle: &Handle, addresses: &Addresses) -> Result<(), NetworkError> {
+    let name = addresses.link.as_str();
+    let index = index_of(handle, name)
+        .await?
+        .ok_or_else(|| NetworkError::io("find link", name, io::ErrorKind::NotFound.into()))?;
+    handle
+        .neighbours()
+        .add_bridge(index, &addresses.mac.0)
+        .state(NeighbourState::Noarp)
+        .flags(NeighbourFlags::Controller)
+        .replace()
+        .execute()
+        .await
+        .map_err(NetworkError::netlink("fix the hardware address on", name))?;
+    let port = LinkBridgePort::new(index).isolated(true).learning(false).locked(true).build();
+    handle
+        .link()
+        .set_port(port)
+        .execute()
+        .await
+        .map_err(NetworkError::netlink("isolate bridge port", name))
+}
+
+async fn configure_inside(namespace: &File, addresses: &Addresses) -> Result<(), NetworkError> {
+    let (handle, driver) = netlink_in(namespace)
+        .map_err(|source| NetworkError::io("enter the network of", &addresses.link, source))?;
+    let result = set_up_inside(&handle, addresses).await;
+    driver.abort();
+    result
+}
+
+async fn set_up_inside(handle: &Handle, addresses: &Addresses) -> Result<(), NetworkError> {
+    let link = addresses.link.as_str();
+    let up = |index| {
+        let message = LinkUnspec::new_with_index(index).up().build();
+        handle.link().set(message).execute()
+    };
+    up(LOOPBACK).await.map_err(NetworkError::netlink("set up the loopback of", link))?;
+    handle
+        .address()
+        .add(ETH0, IpAddr::V4(addresses.ip), addresses.prefix)
+        .execute()
+        .await
+        .map_err(NetworkError::netlink("give the address to", link))?;
+    up(ETH0).await.map_err(NetworkError::netlink("set up the inner end of", link))?;
+    let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(addresses.gateway).build();
+    handle
+        .route()
+        .add(route)
+        .execute()
+        .await
+        .map_err(NetworkError::netlink("add the default route of", link))
+}
+
+/// A netlink socket that lives in `namespace`. Only the socket is made there,
+/// on a thread that ends at once: no shared thread ever changes its namespace.
+fn netlink_in(namespace: &File) -> io::Result<(Handle, JoinHandle<()>)> {
+    let runtime = tokio::runtime::Handle::current();
+    let (connection, handle) = thread::scope(|scope| {
+        let made = scope.spawn(|| {
+            let _context = runtime.enter();
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            let (connection, handle, _) = rtnetlink::new_connection()?;
+            io::Result::Ok((connection, handle))
+        });
+        made.join().unwrap_or_else(|_| Err(io::Error::other("the netlink thread panicked")))
+    })?;
+    Ok((handle, tokio::spawn(connection)))
+}
+
+pub(super) async fn delete(handle: &Handle, name: &str) -> Result<(), NetworkError> {
+    let message = LinkUnspec::new_with_name(name).build();
+    match handle.link().del_with_message(message).execute().await {
+        Ok(()) => Ok(()),
+        Err(error) if is_errno(&error, Errno::ENODEV) => Ok(()),
+        Err(error) => Err(NetworkError::netlink("delete link", name)(error)),
+    }
+}
+
+pub(super) async fn list(handle: &Handle, bridge: u32) -> Result<Vec<String>, NetworkError> {
+    let mut links = handle.link().get().execute();
+    let mut names = Vec::new();
+    while let Some(link) = links.try_next().await.map_err(NetworkError::netlink("list", "links"))? {
+        let on_bridge = link.attributes.contains(&LinkAttribute::Controller(bridge));
+        let name = link.attributes.into_iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name),
+            _ => None,
+        });
+        names.extend(name.filter(|name| on_bridge && number_of_link(name).is_some()));
+    }
+    Ok(names)
+}
+
+async fn index_of(handle: &Handle, name: &str) -> Result<Option<u32>, NetworkError> {
+    let mut found = handle.link().get().match_name(name.to_owned()).execute();
+    let link = found.try_next().await.map_err(NetworkError::netlink("look up link", name))?;
+    Ok(link.map(|link| link.header.index))
+}

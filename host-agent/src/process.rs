@@ -1,0 +1,179 @@
+//! Processes named so that a reused pid is never mistaken for the old process.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd as _, OwnedFd},
+    process::ExitStatus,
+};
+
+use nix::{
+    errno::Errno,
+    sys::wait::{Id, WaitPidFlag, WaitStatus, waitid},
+};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
+
+use crate::readiness::register;
+
+/// A pid and when its process began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Process id in the agent's pid namespace.
+    pub pid: i32,
+    /// Clock ticks after boot (`proc_pid_stat(5)`, field 22).
+    pub start_time: u64,
+}
+
+/// A process held by descriptor.
+#[derive(Debug)]
+pub struct Process {
+    id: ProcessId,
+    pidfd: OwnedFd,
+}
+
+/// How a process ended, as far as the agent could learn it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It exited with this code.
+    Code(i32),
+    /// A signal ended it.
+    Signal(i32),
+    /// It was not the agent's own child (it outlived an earlier agent).
+    Unknown,
+}
+
+impl ProcessId {
+    /// Names the process that has `pid` now.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The command stands in parentheses and may itself hold any byte.
+        let start_time = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok())
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unreadable process stat"))?;
+        Ok(Self { pid, start_time })
+    }
+}
+
+impl Process {
+    /// Holds the process that has `pid` now.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn open(pid: i32) -> io::Result<Self> {
+        let raw = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+        let pidfd = pidfd_open(raw, PidfdFlags::empty())?;
+        Ok(Self { id: ProcessId::of(pid)?, pidfd })
+    }
+
+    /// Holds the process named by `id`, if it still lives.
+    ///
+    /// # Errors
+    /// It is gone; its pid may be another's now.
+    pub fn reopen(id: ProcessId) -> io::Result<Self> {
+        let process = Self::open(id.pid)?;
+        if process.id == id { Ok(process) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> ProcessId {
+        self.id
+    }
+
+    /// Its descriptor.
+    pub fn pidfd(&self) -> &OwnedFd {
+        &self.pidfd
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// No descriptor is free, or the runtime is shutting down.
+    pub async fn ended(&self) -> io::Result<()> {
+        // A copy for each waiter: epoll takes a descriptor once. pidfds are
+        // only ever readable, and only when the process has ended.
+        let watched = register(self.pidfd.try_clone()?, Interest::READABLE)?;
+        watched.readable().await.map(|_guard| ())
+    }
+
+    /// `true` when it has ended already.
+    pub fn has_ended(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut fds, Some(&now)), Ok(ready) if ready > 0)
+    }
+
+    /// Takes the exit status of an ended child, so that no zombie stays.
+    pub fn reap(&self) -> Ending {
+        let id = Id::PIDFd(self.pidfd.as_fd());
+        match waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+            Ok(WaitStatus::Exited(_, code)) => Ending::Code(code),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Ending::Signal(signal as i32),
+            // ECHILD: a child of init by now, which reaps it.
+            Ok(_) | Err(_) => Ending::Unknown,
+        }
+    }
+
+    /// Sends `signal`; a process that has ended is success.
+    ///
+    /// # Errors
+    /// Not permitted, or no such signal.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        match pidfd_send_signal(&self.pidfd, signal) {
+            Ok(()) => Ok(()),
+            Err(error) if error.raw_os_error() == Errno::ESRCH as i32 => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl From<ExitStatus> for Ending {
+    fn from(status: ExitStatus) -> Self {
+        use std::os::unix::process::ExitStatusExt as _;
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code),
+            (None, Some(signal)) => Self::Signal(signal),
+            (None, None) => Self::Unknown,
+        }
+    }
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "ended with exit code {code}"),
+            Self::Signal(signal) => write!(f, "was ended by signal {signal}"),
+            Self::Unknown => f.write_str("ended"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_child_is_held_awaited_and_reaped() {
+        let child = std::process::Command::new("/bin/sh")
+            .args(["-c", "read x; exit 7"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let process = Process::open(child.id() as i32).unwrap();
+        assert!(!process.has_ended());
+        assert!(Process::reopen(process.id()).is_ok());
+        let other = ProcessId { start_time: process.id().start_time + 1, ..process.id() };
+        assert!(Process::reopen(other).is_err(), "a reused pid is another process");
+        drop(child.stdin);
+        process.ended().await.unwrap();
+        assert!(process.has_ended());
+        assert_eq!(process.reap(), Ending::Code(7));
+        process.signal(Signal::TERM).unwrap();
+        assert_eq!(process.reap(), Ending::Unknown);
+    }
+}

@@ -1,0 +1,132 @@
+//! What a new agent does first: adopt the desktops that live, take away what
+//! is half-made. It asks the kernel; a record only says what to ask for.
+
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Instant};
+
+use rolltop_overlay::OverlayKind;
+use tracing::{error, info, warn};
+
+use crate::{
+    address::{Number, number_of_link},
+    desktop::{adopt, release},
+    host::Host,
+    lifecycle::State,
+    process::Process,
+    record::Record,
+    view::View,
+    work::blocking,
+};
+
+/// What was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Desktops that live and are watched again.
+    pub adopted: usize,
+    /// Remains that were taken away.
+    pub removed: usize,
+    /// Remains that would not go.
+    pub stuck: usize,
+}
+
+/// Brings the host and the registry in line. Run it once, before any request.
+pub async fn recover(host: &Arc<Host>) -> Recovered {
+    let begun = Instant::now();
+    let mut found = Recovered::default();
+    for number in traces(host).await {
+        match living(host, number).await {
+            Some((record, init)) => {
+                let Some(view) = view_of(host, record) else { continue };
+                let desktop = host.registry.adopt(view);
+                adopt(host, desktop, init);
+                found.adopted += 1;
+            }
+            None => {
+                let errors = release(host, number, None).await;
+                for error in &errors {
+                    error!(%number, %error, "remains of a desktop cannot be taken away");
+                }
+                if errors.is_empty() { found.removed += 1 } else { found.stuck += 1 }
+            }
+        }
+    }
+    info!(
+        adopted = found.adopted,
+        removed = found.removed,
+        stuck = found.stuck,
+        elapsed_ms = begun.elapsed().as_millis() as u64,
+        "recovered"
+    );
+    found
+}
+
+/// Numbers of which anything is there. A directory is made before and removed
+/// after all else; links and volatile overlays also tell of one that was lost.
+async fn traces(host: &Arc<Host>) -> BTreeSet<Number> {
+    let mut numbers: BTreeSet<Number> = match host.network.desktop_links().await {
+        Ok(links) => links.iter().filter_map(|link| number_of_link(link)).collect(),
+        Err(error) => {
+            warn!(%error, "links of earlier desktops cannot be listed");
+            BTreeSet::new()
+        }
+    };
+    let host = Arc::clone(host);
+    let others = blocking(move || {
+        let mut numbers = names_in(&host.paths.desktops());
+        match host.overlays.list() {
+            Ok(entries) => numbers.extend(entries.iter().filter_map(|entry| match entry.kind {
+                OverlayKind::Volatile(number) => Number::new(number),
+                OverlayKind::Persistent(_) => None,
+            })),
+            Err(error) => warn!(%error, "overlays of earlier desktops cannot be listed"),
+        }
+        numbers
+    })
+    .await;
+    numbers.extend(others);
+    numbers
+}
+
+fn names_in(dir: &Path) -> BTreeSet<Number> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries
+            .filter_map(Result::ok)
+            .filter_map(|entry| number(&entry.file_name().to_string_lossy()))
+            .collect(),
+        Err(error) => {
+            warn!(%error, dir = %dir.display(), "records of earlier desktops cannot be listed");
+            BTreeSet::new()
+        }
+    }
+}
+
+fn number(name: &str) -> Option<Number> {
+    let number = Number::new(name.parse().ok()?)?;
+    (number.to_string() == name).then_some(number)
+}
+
+/// The record and init of a desktop that was running and still is.
+async fn living(host: &Arc<Host>, number: Number) -> Option<(Record, Process)> {
+    let path = host.paths.desktop(number).record();
+    let record = match blocking(move || Record::read(&path)).await {
+        Ok(record) => record,
+        Err(error) => {
+            warn!(%number, %error, "no usable record: taking down what is there");
+            return None;
+        }
+    };
+    if record.number != number || record.state != State::Running {
+        return None;
+    }
+    Process::reopen(record.init?).ok().filter(|init| !init.has_ended()).map(|init| (record, init))
+}
+
+fn view_of(host: &Host, record: Record) -> Option<View> {
+    match host.view_of(record) {
+        Ok(view) => Some(view),
+        Err(error) => {
+            // The network was configured smaller while desktops were running.
+            error!(%error, "a living desktop has a number this configuration has no place for");
+            None
+        }
+    }
+}

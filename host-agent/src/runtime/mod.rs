@@ -1,0 +1,276 @@
+//! What makes containers: the built-in launcher, or any OCI runtime binary.
+//! Both get the same bundle and nothing else.
+
+mod oci;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use oci_spec::runtime::Process as ProcessSpec;
+use rolltop_launcher::{Created as LauncherCreated, LaunchError, Launcher, Pid, Stdio};
+use thiserror::Error;
+
+use self::oci::OciBinary;
+use crate::{config::Runtimes, paths::Paths, process::Process, work::blocking};
+
+/// The runtimes of this host by name.
+#[derive(Debug)]
+pub struct RuntimeSet {
+    default: String,
+    by_name: BTreeMap<String, Arc<Runtime>>,
+}
+
+/// One way to make a container.
+#[derive(Debug)]
+pub enum Runtime {
+    /// The crate `rolltop-launcher`.
+    Builtin {
+        /// Its helper program, ready to run.
+        launcher: Arc<Launcher>,
+        /// For one call.
+        deadline: Duration,
+    },
+    /// A binary with runc's command line.
+    Oci(OciBinary),
+}
+
+/// A container whose namespaces exist and whose init has not begun.
+#[derive(Debug)]
+pub enum Created {
+    /// Made by the launcher.
+    Builtin(Box<LauncherCreated>),
+    /// Made by a binary.
+    Oci {
+        /// Pid of its init.
+        pid: i32,
+    },
+}
+
+/// A container to run something in.
+#[derive(Debug)]
+pub struct Container<'a> {
+    /// Its id at the runtime.
+    pub id: &'a str,
+    /// Its bundle.
+    pub bundle: &'a Path,
+    /// Its init.
+    pub init: &'a Process,
+}
+
+/// Where a process in a container reads and writes.
+#[derive(Debug)]
+pub enum Io {
+    /// These descriptors.
+    Files {
+        /// Standard input.
+        stdin: OwnedFd,
+        /// Standard output.
+        stdout: OwnedFd,
+        /// Standard error.
+        stderr: OwnedFd,
+    },
+    /// A terminal of the container's own.
+    Terminal,
+}
+
+/// A process started in a container.
+#[derive(Debug)]
+pub struct Executed {
+    /// The process; the agent's child.
+    pub process: Process,
+    /// The terminal's other end.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// A container or a process in it could not be made.
+#[derive(Debug, Error)]
+pub enum RuntimeError {
+    /// By the launcher.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// By a runtime binary.
+    #[error("{program} {verb} failed: {message}")]
+    Oci {
+        /// The binary.
+        program: PathBuf,
+        /// `create`, `start`, `exec` or `delete`.
+        verb: &'static str,
+        /// What it wrote, or why it could not be run.
+        message: String,
+    },
+    /// Around it.
+    #[error("cannot {verb}")]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+// === impl RuntimeSet ===
+
+impl RuntimeSet {
+    /// Prepares every runtime of the configuration.
+    ///
+    /// # Errors
+    /// The launcher's helper program cannot be read.
+    pub fn new(
+        config: &Runtimes,
+        helper: &Path,
+        deadline: Duration,
+        paths: &Paths,
+    ) -> Result<Self, LaunchError> {
+        let launcher = Arc::new(Launcher::new(helper)?);
+        let mut by_name = BTreeMap::from([(
+            "builtin".to_owned(),
+            Arc::new(Runtime::Builtin { launcher, deadline }),
+        )]);
+        for (name, program) in &config.by_name {
+            let binary = OciBinary::new(program.clone(), paths.oci_runtime_root(name), deadline);
+            by_name.insert(name.clone(), Arc::new(Runtime::Oci(binary)));
+        }
+        Ok(Self { default: config.default.clone(), by_name })
+    }
+
+    /// The runtime `name`, or the default; with its name.
+    pub fn get(&self, name: Option<&str>) -> Option<(&str, Arc<Runtime>)> {
+        let name = name.unwrap_or(&self.default);
+        self.by_name.get_key_value(name).map(|(name, runtime)| (name.as_str(), Arc::clone(runtime)))
+    }
+
+    /// Names there are.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    /// Name of the default.
+    pub fn default_name(&self) -> &str {
+        &self.default
+    }
+}
+
+// === impl Runtime ===
+
+impl Runtime {
+    /// Makes a container from `bundle`; its init waits.
+    ///
+    /// # Errors
+    /// Nothing is left behind but what [`Runtime::delete`] removes.
+    pub async fn create(&self, id: &str, bundle: &Path) -> Result<Created, RuntimeError> {
+        match self {
+            Self::Builtin { launcher, deadline } => {
+                let (launcher, deadline) = (Arc::clone(launcher), *deadline);
+                let bundle = bundle.to_owned();
+                let created =
+                    blocking(move || launcher.create(&bundle, Instant::now() + deadline)).await?;
+                Ok(Created::Builtin(Box::new(created)))
+            }
+            Self::Oci(binary) => Ok(Created::Oci { pid: binary.create(id, bundle).await? }),
+        }
+    }
+
+    /// Lets the init of a created container begin.
+    ///
+    /// # Errors
+    /// Its program cannot be run.
+    pub async fn start(
+        &self,
+        id: &str,
+        bundle: &Path,
+        created: Created,
+    ) -> Result<Process, RuntimeError> {
+        let pid = match (self, created) {
+            (_, Created::Builtin(created)) => {
+                blocking(move || created.start()).await?.pid.as_raw_nonzero().get()
+            }
+            (Self::Oci(binary), Created::Oci { pid }) => {
+                binary.start(id, bundle).await?;
+                pid
+            }
+            (Self::Builtin { .. }, Created::Oci { pid }) => pid,
+        };
+        Process::open(pid).map_err(|source| RuntimeError::Io { verb: "watch init", source })
+    }
+
+    /// Runs a process in a container.
+    ///
+    /// # Errors
+    /// The container is gone, or the program cannot be run.
+    pub async fn exec(
+        &self,
+        container: &Container<'_>,
+        spec: ProcessSpec,
+        io: Io,
+    ) -> Result<Executed, RuntimeError> {
+        let (pid, terminal) = match self {
+            Self::Builtin { launcher, .. } => {
+                let launcher = Arc::clone(launcher);
+                let bundle = container.bundle.to_owned();
+                let pid =
+                    Pid::from_raw(container.init.id().pid).ok_or(LaunchError::ContainerGone)?;
+                let pidfd = container.init.pidfd().try_clone().map_err(|source| {
+                    RuntimeError::Io { verb: "copy init's descriptor", source }
+                })?;
+                let stdio = match io {
+                    Io::Files { stdin, stdout, stderr } => Stdio::Files { stdin, stdout, stderr },
+                    Io::Terminal => Stdio::Terminal,
+                };
+                blocking(move || {
+                    use std::os::fd::AsFd as _;
+                    let started = launcher.exec(&bundle, pid, pidfd.as_fd(), &spec, stdio)?;
+                    Ok::<_, LaunchError>((started.pid.as_raw_nonzero().get(), started.terminal))
+                })
+                .await?
+            }
+            Self::Oci(binary) => binary.exec(container, &spec, io).await?,
+        };
+        let process = Process::open(pid)
+            .map_err(|source| RuntimeError::Io { verb: "watch the new process", source })?;
+        Ok(Executed { process, terminal })
+    }
+
+    /// Forgets a container whose processes are gone. Unknown is success.
+    ///
+    /// # Errors
+    /// The runtime binary fails.
+    pub async fn delete(&self, id: &str, bundle: &Path) -> Result<(), RuntimeError> {
+        match self {
+            Self::Builtin { .. } => Ok(()),
+            Self::Oci(binary) => binary.delete(id, bundle).await,
+        }
+    }
+}
+
+impl Created {
+    /// Pid of the waiting init.
+    pub fn pid(&self) -> i32 {
+        match self {
+            Self::Builtin(created) => created.pid().as_raw_nonzero().get(),
+            Self::Oci { pid } => *pid,
+        }
+    }
+}
+
+impl RuntimeError {
+    /// The program asked for is not in the image, or cannot be run there.
+    pub fn is_missing_program(&self) -> bool {
+        match self {
+            Self::Launch(error) => matches!(error, LaunchError::NoSuchCommand { .. }),
+            // runc's words for ENOENT and EACCES on the first argument.
+            Self::Oci { message, .. } => {
+                message.contains("no such file or directory")
+                    || message.contains("executable file not found")
+                    || message.contains("permission denied")
+            }
+            Self::Io { .. } => false,
+        }
+    }
+}
