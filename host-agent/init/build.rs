@@ -40,5 +40,9 @@ fn compile() -> Result<(), String> {
     }
     rustc.arg("program/main.rs").arg("-o").arg(&output);
     let status = rustc.status().map_err(|e| format!("cannot run rustc: {e}"))?;
-    if status.success() { Ok(()) } else { Err(format!("rustc could not compile program/main.rs ({status})")) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("rustc could not compile program/main.rs ({status})"))
+    }
 }

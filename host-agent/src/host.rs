@@ -3,9 +3,8 @@
 use std::{
     fs::{self, DirBuilder},
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
-    time::Instant,
 };
 
 use rolltop_image::ImageStore;
@@ -107,15 +106,18 @@ impl Host {
     /// Something is missing or refused.
     pub async fn new(config: Config) -> Result<Self, HostError> {
         let paths = Paths::new(&config.state_dir, &config.run_dir, &config.cgroup_parent);
-        for dir in [&config.state_dir, &config.run_dir, &paths.overlays()] {
-            make_dir(dir)?;
+        for dir in [&config.state_dir, &paths.overlays()] {
+            make_dir(dir, 0o700)?;
         }
+        // Passable, not readable: runtimes look for a desktop's root as the
+        // root of its user namespace. Each desktop's own directory keeps all
+        // others out.
+        make_dir(paths.run(), 0o711)?;
         isolate(paths.run()).map_err(HostError::RunDir)?;
-        for dir in [paths.desktops(), paths.bases(), paths.run().join("runtimes")] {
-            make_dir(&dir)?;
-        }
+        make_dir(&paths.desktops(), 0o711)?;
+        make_dir(&paths.bases(), 0o700)?;
         for name in config.runtimes.by_name.keys() {
-            make_dir(&paths.oci_runtime_root(name))?;
+            make_dir(&paths.oci_runtime_root(name), 0o700)?;
         }
         write_init(&paths.init_program())?;
         let runtimes =
@@ -167,10 +169,7 @@ impl Host {
             Ok(bases) => errors.extend(bases.unmount_all().into_iter().map(HostError::Bases)),
             Err(error) => errors.push(HostError::Bases(error)),
         }
-        let removed = Hierarchies::detect()
-            .and_then(|hierarchies| Cgroup::open(&hierarchies, &paths.cgroup_parent()))
-            .and_then(|parent| parent.remove(Instant::now() + config.deadlines.runtime));
-        errors.extend(removed.err().map(HostError::Groups));
+        errors.extend(remove_cgroup_parent(&config.cgroup_parent));
         errors.extend(deisolate(paths.run()).err().map(HostError::RunDir));
         if errors.is_empty() {
             // Records are gone with their desktops: only the agent's own files
@@ -192,12 +191,35 @@ impl HostError {
     }
 }
 
-fn make_dir(path: &Path) -> Result<(), HostError> {
+fn make_dir(path: &Path, mode: u32) -> Result<(), HostError> {
     DirBuilder::new()
         .recursive(true)
-        .mode(0o700)
+        .mode(mode)
         .create(path)
+        // One that was there may be of another mind.
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
         .map_err(|source| HostError::io("make", path.display(), source))
+}
+
+/// Removes the empty parent group from every hierarchy: runtimes that are not
+/// built in make it in hierarchies that we do not use.
+fn remove_cgroup_parent(name: &str) -> Vec<HostError> {
+    let mounts = match rolltop_overlay::mountinfo::mounts() {
+        Ok(mounts) => mounts,
+        Err(error) => return vec![HostError::io("read", "the mount table", io::Error::other(error))],
+    };
+    let hierarchies = mounts.into_iter().filter(|mount| mount.file_system.starts_with("cgroup"));
+    hierarchies
+        .filter_map(|hierarchy| {
+            let path = hierarchy.mount_point.join(name);
+            match fs::remove_dir(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Some(HostError::io("remove", path.display(), error))
+                }
+                Ok(()) | Err(_) => None,
+            }
+        })
+        .collect()
 }
 
 /// Puts the init program where desktops can be given it. An older one is

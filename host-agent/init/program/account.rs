@@ -58,7 +58,11 @@ impl Person {
             ));
         }
         if !IDS.contains(&id) {
-            return Err(format!("{id} is no user id for a person: use {} to {}", IDS.start(), IDS.end()));
+            return Err(format!(
+                "{id} is no user id for a person: use {} to {}",
+                IDS.start(),
+                IDS.end()
+            ));
         }
         if !shell.starts_with('/') || shell.contains(|c: char| c == ':' || c.is_control()) {
             return Err(format!("{shell:?} is no shell: use an absolute path"));
@@ -75,7 +79,9 @@ impl Person {
             match (name == self.name, uid == Ok(self.id)) {
                 (false, false) => {}
                 (true, true) => {
-                    let gid = gid.parse().map_err(|_| format!("{name} has the malformed group {gid:?} in passwd"))?;
+                    let gid = gid
+                        .parse()
+                        .map_err(|_| format!("{name} has the malformed group {gid:?} in passwd"))?;
                     let shell = if shell.is_empty() { "/bin/sh" } else { shell };
                     return Ok(Some(Account {
                         name: name.to_owned(),
@@ -87,9 +93,17 @@ impl Person {
                 }
                 (true, false) => {
                     let other = fields[2];
-                    return Err(format!("the image has an account {name} with id {other}, not {}", self.id));
+                    return Err(format!(
+                        "the image has an account {name} with id {other}, not {}",
+                        self.id
+                    ));
                 }
-                (false, true) => return Err(format!("user id {} belongs to the account {name} of the image", self.id)),
+                (false, true) => {
+                    return Err(format!(
+                        "user id {} belongs to the account {name} of the image",
+                        self.id
+                    ));
+                }
             }
         }
         Ok(None)
@@ -102,12 +116,19 @@ impl Person {
         let home = format!("/home/{name}");
         let group = self.add_group(&files.group)?;
         let added = Files {
-            passwd: with_line(&files.passwd, &format!("{name}:x:{id}:{id}:{full_name}:{home}:{shell}")),
+            passwd: with_line(
+                &files.passwd,
+                &format!("{name}:x:{id}:{id}:{full_name}:{home}:{shell}"),
+            ),
             group,
-            shadow: files.shadow.as_ref().map(|s| with_entry(s, name, &format!("{name}:!:{day}:0:99999:7:::"))),
+            shadow: files
+                .shadow
+                .as_ref()
+                .map(|s| with_entry(s, name, &format!("{name}:!:{day}:0:99999:7:::"))),
             gshadow: files.gshadow.as_ref().map(|g| with_entry(g, name, &format!("{name}:!::"))),
         };
-        let account = Account { name: name.clone(), uid: *id, gid: *id, home, shell: shell.clone() };
+        let account =
+            Account { name: name.clone(), uid: *id, gid: *id, home, shell: shell.clone() };
         Ok((added, account))
     }
 
@@ -120,11 +141,21 @@ impl Person {
             if let [group, _, gid, members] = line.split(':').collect::<Vec<_>>()[..] {
                 match (group == name, gid.parse() == Ok(*id)) {
                     (true, true) => has_own = true,
-                    (true, false) => return Err(format!("the image has a group {name} with id {gid}, not {id}")),
-                    (false, true) => return Err(format!("group id {id} belongs to the group {group} of the image")),
+                    (true, false) => {
+                        return Err(format!(
+                            "the image has a group {name} with id {gid}, not {id}"
+                        ));
+                    }
+                    (false, true) => {
+                        return Err(format!(
+                            "group id {id} belongs to the group {group} of the image"
+                        ));
+                    }
                     (false, false) => {}
                 }
-                if DEVICE_GROUPS.contains(&group) && !members.split(',').any(|member| member == name) {
+                if DEVICE_GROUPS.contains(&group)
+                    && !members.split(',').any(|member| member == name)
+                {
                     text.push_str(if members.is_empty() { "" } else { "," });
                     text.push_str(name);
                 }

@@ -2,7 +2,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown, lchown, symlink};
+use std::os::unix::fs::{
+    DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown, lchown, symlink,
+};
 use std::path::{Path, PathBuf};
 
 use crate::account::{Account, Files};
@@ -24,7 +26,9 @@ pub(crate) fn lock() -> Result<File, Failure> {
 
 /// Reads the account files of this root.
 pub(crate) fn read() -> Result<Files, Failure> {
-    let required = |path: &'static str| fs::read_to_string(path).map_err(Failure::file("read", Path::new(path)));
+    let required = |path: &'static str| {
+        fs::read_to_string(path).map_err(Failure::file("read", Path::new(path)))
+    };
     let optional = |path: &'static str| match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -78,7 +82,10 @@ pub(crate) fn make_home(account: &Account) -> Result<(), Failure> {
         Err(e) => return Err(Failure::file("examine", home)(e)),
     }
     let (Some(parent), Some(name)) = (home.parent(), home.file_name()) else {
-        return Err(Failure::new(ACCOUNT, format!("the account's home {} is no directory name", home.display())));
+        return Err(Failure::new(
+            ACCOUNT,
+            format!("the account's home {} is no directory name", home.display()),
+        ));
     };
     fs::create_dir_all(parent).map_err(Failure::file("make", parent))?;
     // Filled under another name first, so that a home that is there is whole.
@@ -86,7 +93,9 @@ pub(crate) fn make_home(account: &Account) -> Result<(), Failure> {
     half_made.push(name);
     let half_made = parent.join(half_made);
     match fs::remove_dir_all(&half_made) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Failure::file("remove", &half_made)(e)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(Failure::file("remove", &half_made)(e));
+        }
         _ => {}
     }
     fill_home(&half_made, account).map_err(Failure::file("fill", &half_made))?;

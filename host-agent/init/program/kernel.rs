@@ -15,7 +15,12 @@ const PR_SET_NO_NEW_PRIVS: c_int = 38;
 // The same on every architecture: system calls since Linux 5.1 share their numbers.
 const SYS_PIDFD_OPEN: c_long = 434;
 const SYS_CLOSE_RANGE: c_long = 436;
-#[cfg(not(any(target_arch = "mips", target_arch = "mips64", target_arch = "powerpc", target_arch = "powerpc64")))]
+#[cfg(not(any(
+    target_arch = "mips",
+    target_arch = "mips64",
+    target_arch = "powerpc",
+    target_arch = "powerpc64"
+)))]
 const TIOCSCTTY: c_ulong = 0x540e;
 
 /// As large as the largest `sigset_t` of any libc for Linux.
@@ -121,7 +126,9 @@ pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> 
 /// From here on no program gives this process and its children more rights than they have.
 pub(crate) fn forbid_new_privileges() -> io::Result<()> {
     // SAFETY: this option takes the number 1 and zeros (prctl(2)), no pointer.
-    check(unsafe { prctl(PR_SET_NO_NEW_PRIVS, 1 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) })
+    check(unsafe {
+        prctl(PR_SET_NO_NEW_PRIVS, 1 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong)
+    })
 }
 
 /// A session of its own, with standard input as its terminal if it is one.

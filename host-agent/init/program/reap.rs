@@ -10,7 +10,8 @@ use crate::kernel::{self, SIGCHLD, SIGCONT, SIGINT, SIGTERM, Signals};
 /// Sleeps in between: there is no timer here. With no process left to reap it
 /// lives on; whether that ends the desktop is the agent's decision.
 pub(crate) fn run() -> Result<(), Failure> {
-    let signals = Signals::block(&[SIGCHLD, SIGTERM, SIGINT]).map_err(|e| Failure::system("block signals", e))?;
+    let signals = Signals::block(&[SIGCHLD, SIGTERM, SIGINT])
+        .map_err(|e| Failure::system("block signals", e))?;
     loop {
         match signals.wait().map_err(|e| Failure::system("wait for signals", e))? {
             SIGTERM | SIGINT => return end_all(),
@@ -34,7 +35,9 @@ fn end_all() -> Result<(), Failure> {
     loop {
         reap();
         match a_living_process().map_err(|e| Failure::system("read /proc", e))? {
-            Some(pid) => kernel::wait_for_end(pid).map_err(|e| Failure::system("wait for a process", e))?,
+            Some(pid) => {
+                kernel::wait_for_end(pid).map_err(|e| Failure::system("wait for a process", e))?
+            }
             None => return Ok(()),
         }
     }
@@ -44,7 +47,10 @@ fn end_all() -> Result<(), Failure> {
 /// as its parent outside does not reap it.)
 fn a_living_process() -> std::io::Result<Option<u32>> {
     for entry in fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
         if pid == std::process::id() {
             continue;
         }

@@ -25,7 +25,8 @@ impl Request {
     /// Reads the arguments after `session`.
     pub(crate) fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, Failure> {
         let usage = |message: String| Failure::new(USAGE, message);
-        let (mut user, mut uid, mut full_name, mut shell) = (None, None, String::new(), "/bin/sh".to_owned());
+        let (mut user, mut uid, mut full_name, mut shell) =
+            (None, None, String::new(), "/bin/sh".to_owned());
         let mut allow_new_privileges = false;
         while let Some(option) = arguments.next() {
             if option == "--" {
@@ -35,12 +36,19 @@ impl Request {
                 allow_new_privileges = true;
                 continue;
             }
-            let value = arguments.next().ok_or_else(|| usage(format!("{} needs a value", option.display())))?;
-            let value = value.into_string().map_err(|v| usage(format!("{} is not UTF-8", v.display())))?;
+            let value = arguments
+                .next()
+                .ok_or_else(|| usage(format!("{} needs a value", option.display())))?;
+            let value =
+                value.into_string().map_err(|v| usage(format!("{} is not UTF-8", v.display())))?;
             match option.to_str() {
                 Some("--user") => user = Some(value),
                 Some("--uid") => {
-                    uid = Some(value.parse().map_err(|_| usage(format!("--uid {value:?} is no number")))?);
+                    uid = Some(
+                        value
+                            .parse()
+                            .map_err(|_| usage(format!("--uid {value:?} is no number")))?,
+                    );
                 }
                 Some("--full-name") => full_name = value,
                 Some("--shell") => shell = value,
@@ -66,7 +74,8 @@ pub(crate) fn run(request: Request) -> Result<(), Failure> {
 
     kernel::new_session().map_err(|e| Failure::system("begin a session", e))?;
     kernel::set_umask(0o022);
-    kernel::become_user(account.uid, account.gid, &groups).map_err(|e| Failure::system("become the user", e))?;
+    kernel::become_user(account.uid, account.gid, &groups)
+        .map_err(|e| Failure::system("become the user", e))?;
     if !request.allow_new_privileges {
         kernel::forbid_new_privileges().map_err(|e| Failure::system("forbid new privileges", e))?;
     }
@@ -86,8 +95,10 @@ fn prepare(person: &Person) -> Result<(Account, Vec<u32>), Failure> {
         Some(account) => account,
         None => {
             // A clock before 1970 only makes the date of the password wrong.
-            let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            let (added, account) = person.add(&known, seconds / SECONDS_PER_DAY).map_err(conflict)?;
+            let seconds =
+                SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let (added, account) =
+                person.add(&known, seconds / SECONDS_PER_DAY).map_err(conflict)?;
             files::write(&added)?;
             known = added;
             account

@@ -1,5 +1,7 @@
 //! The program at work: in namespaces and a root of its own.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 mod scratch;
 
 use std::io::{BufRead, BufReader};
@@ -10,7 +12,12 @@ use rolltop_init::exit_code;
 use scratch::{Scratch, is_root};
 
 fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
@@ -23,10 +30,16 @@ fn the_program_is_a_static_executable() {
     assert_eq!(&rolltop_init::PROGRAM[..4], b"\x7fELF");
     // PT_INTERP (3) would name a dynamic linker: 64-bit ELF, program headers of 56 bytes at e_phoff.
     let number = |at: usize, bytes: usize| {
-        rolltop_init::PROGRAM[at..at + bytes].iter().rev().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte))
+        rolltop_init::PROGRAM[at..at + bytes]
+            .iter()
+            .rev()
+            .fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte))
     };
     let (table, count) = (number(32, 8), number(56, 2));
-    assert!(count > 0 && (0..count).all(|i| number(table + 56 * i, 4) != 3), "needs a dynamic linker");
+    assert!(
+        count > 0 && (0..count).all(|i| number(table + 56 * i, 4) != 3),
+        "needs a dynamic linker"
+    );
     assert!(rolltop_init::PROGRAM.len() < 2 << 20, "{} bytes", rolltop_init::PROGRAM.len());
 }
 
@@ -56,7 +69,9 @@ fn a_session_runs_as_its_user() {
             "closed",
         ]
     );
-    assert!(root.text("etc/passwd").ends_with("anna:x:1000:1000:Anna  Muster:/home/anna:/bin/bash\n"));
+    assert!(
+        root.text("etc/passwd").ends_with("anna:x:1000:1000:Anna  Muster:/home/anna:/bin/bash\n")
+    );
     assert_eq!(root.owner("home/anna"), (1000, 1000, 0o700));
     assert_eq!(root.owner("home/anna/.config/setting"), (1000, 1000, 0o600));
     assert_eq!(root.owner("etc/shadow"), (0, 0, 0o640));
@@ -72,7 +87,10 @@ fn the_next_session_keeps_everything() {
     let root = Scratch::new();
     stdout(&root.session(&[], "echo mine > .profile; rm -r .config; chmod 755 ."));
     let files = ["etc/passwd", "etc/group", "etc/shadow"].map(|name| root.text(name));
-    assert_eq!(stdout(&root.session(&["--shell", "/bin/other"], "cat .profile; ls -A; echo $SHELL")), "mine\n.profile\n/bin/sh\n");
+    assert_eq!(
+        stdout(&root.session(&["--shell", "/bin/other"], "cat .profile; ls -A; echo $SHELL")),
+        "mine\n.profile\n/bin/sh\n"
+    );
     assert_eq!(["etc/passwd", "etc/group", "etc/shadow"].map(|name| root.text(name)), files);
     assert_eq!(root.owner("home/anna"), (1000, 1000, 0o755));
 }
@@ -114,10 +132,26 @@ fn refusals_have_a_code_and_one_line() {
         (&[], exit_code::USAGE, "use: init reap"),
         (&["session"], exit_code::USAGE, "--user is missing"),
         (&["session", "--user", "anna", "--", "sh"], exit_code::USAGE, "--uid is missing"),
-        (&["session", "--user", "a/b", "--uid", "1000", "--", "sh"], exit_code::USAGE, "is no login name"),
-        (&["session", "--user", "anna", "--uid", "0", "--", "sh"], exit_code::USAGE, "is no user id for a person"),
-        (&["session", "--user", "anna", "--uid", "x", "--", "sh"], exit_code::USAGE, "is no number"),
-        (&["session", "--user", "games", "--uid", "1000", "--", "sh"], exit_code::ACCOUNT, "account games with id 5"),
+        (
+            &["session", "--user", "a/b", "--uid", "1000", "--", "sh"],
+            exit_code::USAGE,
+            "is no login name",
+        ),
+        (
+            &["session", "--user", "anna", "--uid", "0", "--", "sh"],
+            exit_code::USAGE,
+            "is no user id for a person",
+        ),
+        (
+            &["session", "--user", "anna", "--uid", "x", "--", "sh"],
+            exit_code::USAGE,
+            "is no number",
+        ),
+        (
+            &["session", "--user", "games", "--uid", "1000", "--", "sh"],
+            exit_code::ACCOUNT,
+            "account games with id 5",
+        ),
         (&[&session[..], &["--"]].concat(), exit_code::USAGE, "the command is missing"),
         (&[&session[..], &["--", "/none"]].concat(), exit_code::NOT_FOUND, "cannot run /none"),
     ];
@@ -125,7 +159,10 @@ fn refusals_have_a_code_and_one_line() {
         let output = root.run(arguments);
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(code.into()), "{arguments:?}: {text}");
-        assert!(text.starts_with("rolltop-init: ") && text.contains(reason), "{arguments:?}: {text}");
+        assert!(
+            text.starts_with("rolltop-init: ") && text.contains(reason),
+            "{arguments:?}: {text}"
+        );
         assert_eq!(text.lines().count(), 1, "{text}");
     }
     let output = root.run(&[&session[..], &["--", "/etc/passwd"]].concat());
@@ -150,7 +187,8 @@ fn orphans_are_reaped() {
     let root = Scratch::new();
     let reaper = root.reaper();
     // The orphan's entry goes away only when init has reaped it.
-    let script = "orphan=$(sh -c 'true & echo $!'); while [ -d /proc/$orphan ]; do :; done; echo reaped";
+    let script =
+        "orphan=$(sh -c 'true & echo $!'); while [ -d /proc/$orphan ]; do :; done; echo reaped";
     assert_eq!(stdout(&reaper.enter(script).output().unwrap()), "reaped\n");
     assert!(reaper.end().success());
 }

@@ -45,7 +45,7 @@ pub(super) fn make(
     let base = host.bases.mount(&base_key(image)?, &base_source(image))?;
     let overlay = host.overlays.create(kind, request.overlay_size)?;
     let mounts = paths.mounts();
-    make_dir(&mounts, 0o700)?;
+    make_dir(&mounts, 0o711)?;
     let root = open_root(&OpenPlan {
         lower: &base,
         overlay: &overlay,
@@ -85,7 +85,7 @@ fn base_source(image: &Published) -> BaseSource {
 
 fn make_shared(paths: &DesktopPaths, user: u32) -> Result<(), StepError> {
     let shared = paths.shared();
-    make_dir(&shared, 0o700)?;
+    make_dir(&shared, 0o711)?;
     let failed = |verb| {
         let shared = shared.clone();
         move |source: rustix::io::Errno| StepError::io(verb, shared.display(), source.into())
@@ -109,7 +109,7 @@ fn write_bundle(
     root: &Path,
 ) -> Result<(), StepError> {
     let dir = paths.bundle();
-    make_dir(&dir, 0o700)?;
+    make_dir(&dir, 0o711)?;
     let host_name = host_name(&request.label);
     let init = match &image.manifest.desktop.init {
         Init::Builtin => vec![INIT_INSIDE.to_owned(), "reap".to_owned()],
@@ -146,7 +146,15 @@ fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<(), StepError> {
     fs::write(path, contents).map_err(|source| StepError::io("write", path.display(), source))
 }
 
-pub(super) fn make_dir(path: &Path, mode: u32) -> Result<(), StepError> {
+/// Makes the desktop's own directory, which only the root of its user namespace
+/// may pass: other users of the host have no way to what is mounted below.
+pub(super) fn make_desktop_dir(path: &Path, first_id: u32) -> Result<(), StepError> {
+    make_dir(path, 0o710)?;
+    chown(path, None, Some(first_id))
+        .map_err(|source| StepError::io("give away", path.display(), source))
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), StepError> {
     match DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => Ok(()),
         other => other.map_err(|source| StepError::io("make", path.display(), source)),

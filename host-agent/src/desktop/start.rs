@@ -94,6 +94,11 @@ async fn steps(
 
     desktop.mark(Phase::Disk, false);
     desktop.step(Event::Prepare).map_err(illegal)?;
+    {
+        let dir = paths.dir().to_owned();
+        let first_id = start.addresses.first_id;
+        blocking(move || disk::make_desktop_dir(&dir, first_id)).await?;
+    }
     record(host, desktop).await?;
     {
         let (host, start) = (Arc::clone(host), Arc::clone(start));
@@ -240,7 +245,6 @@ pub(super) async fn record(host: &Host, desktop: &Desktop) -> Result<(), StepErr
     let record = desktop.view().record;
     let paths = host.paths.desktop(record.number);
     blocking(move || {
-        disk::make_dir(paths.dir(), 0o700)?;
         let path = paths.record();
         record.write(&path).map_err(|source| StepError::io("write", path.display(), source))
     })

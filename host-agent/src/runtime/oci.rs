@@ -147,7 +147,7 @@ impl OciBinary {
         command
             .arg("--root")
             .arg(&self.root)
-            .arg("--log")
+            .args(["--log-format", "json", "--log"])
             .arg(log)
             .stdin(Standard::null())
             .stdout(Standard::null())
@@ -169,10 +169,9 @@ impl OciBinary {
         if status.success() {
             return Ok(());
         }
-        // Its last line says why; a missing log says no more than the status.
+        // A missing log says no more than the status.
         let said = fs::read_to_string(log).unwrap_or_default();
-        let last = said.lines().last().map_or_else(|| status.to_string(), str::to_owned);
-        Err(self.error(verb, last))
+        Err(self.error(verb, last_message(&said).unwrap_or_else(|| status.to_string())))
     }
 
     fn read_pid(&self, verb: &'static str, path: &Path) -> Result<i32, RuntimeError> {
@@ -183,6 +182,14 @@ impl OciBinary {
     fn error(&self, verb: &'static str, message: String) -> RuntimeError {
         RuntimeError::Oci { program: self.program.clone(), verb, message }
     }
+}
+
+/// The message of the last line of a log in JSON; the line itself if it is none.
+fn last_message(log: &str) -> Option<String> {
+    let line = log.lines().last()?;
+    let entry: Option<serde_json::Value> = serde_json::from_str(line).ok();
+    let message = entry.as_ref().and_then(|entry| entry.get("msg")?.as_str());
+    Some(message.unwrap_or(line).to_owned())
 }
 
 /// Takes the terminal that the runtime sends over its console socket.
@@ -198,4 +205,17 @@ fn receive_descriptor(stream: &std::os::unix::net::UnixStream) -> io::Result<Own
             _ => None,
         })
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no terminal was sent"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_message;
+
+    #[test]
+    fn the_reason_is_found_in_the_log() {
+        let log = "{\"msg\":\"one\"}\n{\"level\":\"error\",\"msg\":\"two\"}\n";
+        assert_eq!(last_message(log).as_deref(), Some("two"));
+        assert_eq!(last_message("plain words").as_deref(), Some("plain words"));
+        assert_eq!(last_message(""), None);
+    }
 }

@@ -34,7 +34,11 @@ impl Scratch {
             fs::write(root.join(name), text).unwrap();
             fs::set_permissions(root.join(name), fs::Permissions::from_mode(mode)).unwrap();
         };
-        put("etc/passwd", "root:x:0:0:root:/root:/bin/sh\ngames:x:5:60:games:/usr/games:/bin/sh\n", 0o644);
+        put(
+            "etc/passwd",
+            "root:x:0:0:root:/root:/bin/sh\ngames:x:5:60:games:/usr/games:/bin/sh\n",
+            0o644,
+        );
         put("etc/group", "root:x:0:\nvideo:x:44:\n", 0o644);
         put("etc/shadow", "root:*:1:0:99999:7:::\n", 0o640);
         put("etc/skel/.profile", "# from the skeleton\n", 0o644);
@@ -62,7 +66,16 @@ impl Scratch {
     fn command(&self, arguments: &[&str]) -> Command {
         let script = "mount --rbind /usr \"$0/usr\" && mount -t proc proc \"$0/proc\" && exec 9</dev/null && exec chroot \"$0\" /init \"$@\"";
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "sh", "-c", script]);
+        command.args([
+            "--mount",
+            "--propagation=private",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            script,
+        ]);
         command.arg(self.dir.path()).args(arguments);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command
@@ -74,7 +87,8 @@ impl Scratch {
 
     /// `init session` for anna, with a script for a command.
     pub(crate) fn session(&self, options: &[&str], script: &str) -> Output {
-        let mut arguments = vec!["session", "--user", "anna", "--uid", "1000", "--full-name", "Anna: Muster"];
+        let mut arguments =
+            vec!["session", "--user", "anna", "--uid", "1000", "--full-name", "Anna: Muster"];
         arguments.extend(options);
         arguments.extend(["--", "sh", "-c", script]);
         self.run(&arguments)
@@ -88,7 +102,9 @@ impl Scratch {
         loop {
             assert!(unshare.try_wait().unwrap().is_none(), "init ended at once");
             let pid = fs::read_to_string(&children).unwrap_or_default().trim().to_owned();
-            if fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "init\n") && is_waiting(&pid) {
+            if fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "init\n")
+                && is_waiting(&pid)
+            {
                 return Reaper { unshare, pid };
             }
             std::thread::yield_now();
@@ -98,7 +114,8 @@ impl Scratch {
 
 /// Whether it sleeps until a signal comes, and so is ready for one.
 fn is_waiting(pid: &str) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|function| function.contains("sigtimedwait"))
+    fs::read_to_string(format!("/proc/{pid}/wchan"))
+        .is_ok_and(|function| function.contains("sigtimedwait"))
 }
 
 pub(crate) struct Reaper {

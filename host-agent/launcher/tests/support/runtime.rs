@@ -198,6 +198,13 @@ impl Running {
         launcher().exec(&self.bundle, init.pid, init.pidfd.as_fd(), &process, stdio)
     }
 
+    /// Ends init, and reaps it.
+    pub fn kill_init(&mut self) {
+        let init = self.init.as_ref().unwrap();
+        init.signal(rolltop_launcher::Signal::KILL).unwrap();
+        init.wait().unwrap();
+    }
+
     /// Ends it and everything it made.
     pub fn end(self) -> Option<Exit> {
         match self.runtime {
@@ -209,10 +216,11 @@ impl Running {
             }
             Runtime::Builtin => {
                 let init = self.init.unwrap();
-                init.signal(rolltop_launcher::Signal::KILL).unwrap();
-                let exit = init.wait().unwrap();
+                // Both fail when a test has ended and reaped it already.
+                drop(init.signal(rolltop_launcher::Signal::KILL));
+                let exit = init.wait().ok();
                 end_cgroup(self.cgroup);
-                Some(exit)
+                exit
             }
         }
     }

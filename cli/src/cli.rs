@@ -1,0 +1,177 @@
+//! The command line: what can be typed. Each noun's own words are in its
+//! module.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{account, desktop, host, image, output::Format, pool, server::ServerUrl, user};
+
+const ABOUT: &str = "Desktops that roll open when you sit down";
+
+/// Shown by `rolltop --help`; part of the documented interface.
+const REFERENCE: &str = "\
+EXIT CODES:
+  0  done
+  1  failed
+  2  wrong command line, or a value that the broker refused
+  3  not signed in, or the session is over
+  4  not found
+  5  no room on any host, or too many tries
+  6  not allowed
+  7  the broker cannot be reached, or its certificate is not trusted
+  8  not possible in the present state
+  9  no answer in time
+  125  `desktop exec` and `desktop shell` only: the command could not be run.
+       Every other code there is the command's own; 128+N: ended by signal N.
+  128+N  rolltop itself was ended by signal N
+
+FILES:
+  $XDG_CONFIG_HOME/rolltop/config.toml    known servers and their certificates
+  $XDG_STATE_HOME/rolltop/sessions.toml   session tokens, mode 0600
+
+ENVIRONMENT:
+  ROLLTOP_SERVER, ROLLTOP_CA   as --server and --ca
+  ROLLTOP_TOKEN                a session token, in place of the stored one
+  NO_COLOR                     no colours";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "rolltop", version, about = ABOUT, after_long_help = REFERENCE)]
+#[command(max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// Output for people or for programs
+    #[arg(short, long, global = true, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+    /// The broker [default: that of the last login, or https://localhost:8443]
+    #[arg(long, global = true, env = "ROLLTOP_SERVER", value_name = "URL")]
+    pub(crate) server: Option<ServerUrl>,
+    /// CA certificate of the cluster, in PEM
+    #[arg(long, global = true, env = "ROLLTOP_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// The first word.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Sign in to a broker
+    Login(account::Login),
+    /// Sign out, and forget the session
+    Logout,
+    /// Show who is signed in, and where
+    Whoami,
+    /// Change a password
+    Passwd(account::Passwd),
+    /// Kinds of desktop
+    #[command(subcommand)]
+    Pool(pool::Command),
+    /// Desktops
+    #[command(subcommand)]
+    Desktop(desktop::Command),
+    /// Machines that run desktops
+    #[command(subcommand)]
+    Host(host::Command),
+    /// Images that desktops are made from
+    #[command(subcommand)]
+    Image(image::Command),
+    /// Accounts
+    #[command(subcommand)]
+    User(user::Command),
+    /// Print a completion script for a shell
+    Completion {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    Version,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_documented_command_is_understood() {
+        for line in [
+            "rolltop login --server https://h:8443 --ca ca.pem --user ada --password-stdin",
+            "rolltop login --fingerprint sha256:0000000000000000000000000000000000000000000000000000000000000000",
+            "rolltop logout",
+            "rolltop whoami -o json",
+            "rolltop passwd --user bob",
+            "rolltop pool list --all",
+            "rolltop pool show demo",
+            "rolltop pool set demo --image demo:stable --disk 2GiB --memory 1GiB --cpus 1.5 --processes 300 --persistent --users ada,bob",
+            "rolltop pool set demo --volatile --everyone --memory none",
+            "rolltop pool delete demo",
+            "rolltop desktop list --all",
+            "rolltop desktop show demo/ada",
+            "rolltop desktop start demo --user ada --size 1280x800 --time-zone Europe/Berlin",
+            "rolltop desktop stop demo",
+            "rolltop desktop exec demo -- ls -l --all",
+            "rolltop desktop exec demo --as-root -- id",
+            "rolltop desktop shell demo --as-root",
+            "rolltop desktop delete-data demo/ada --yes",
+            "rolltop desktop open demo",
+            "rolltop host list",
+            "rolltop host add host-1 https://10.0.0.1:7443",
+            "rolltop host remove host-1",
+            "rolltop image build recipe --store dir --tag stable --format erofs --reuse",
+            "rolltop image list",
+            "rolltop image list --store dir",
+            "rolltop image tag demo@v1 stable --store dir",
+            "rolltop image show demo:stable --store dir",
+            "rolltop user list --output json",
+            "rolltop user add ada --generate-password --operator",
+            "rolltop user add ada --password-stdin",
+            "rolltop user delete ada",
+            "rolltop completion bash",
+            "rolltop version",
+        ] {
+            parse(line).unwrap_or_else(|error| panic!("{line}\n{error}"));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "rolltop",
+            "rolltop desktop exec demo",
+            "rolltop desktop exec demo --",
+            "rolltop desktop delete-data demo/ada",
+            "rolltop desktop start demo --size 12",
+            "rolltop desktop start demo --size 0x100",
+            "rolltop pool set demo --disk -1",
+            "rolltop pool set demo --disk 0",
+            "rolltop pool set demo --persistent --volatile",
+            "rolltop pool set demo --everyone --users ada",
+            "rolltop user add ada --generate-password --password-stdin",
+            "rolltop whoami --output xml",
+            "rolltop --server http://h whoami",
+            "rolltop login --fingerprint sha256:12",
+            "rolltop completion nosuch",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

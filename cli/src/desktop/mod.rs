@@ -1,0 +1,128 @@
+//! `rolltop desktop`: list, start, stop, look into, and open desktops.
+
+mod exec;
+mod session;
+mod shell;
+mod start;
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use rolltop_proto::v1::{
+    DeleteDesktopDataRequest, GetDesktopRequest, ListDesktopsRequest, StopDesktopRequest,
+    WhoAmIRequest,
+};
+use serde_json::json;
+use tonic::Code;
+
+use crate::{
+    app::{App, QUICK, within},
+    failure::{Exit, Failure},
+    store::Config,
+    view::{DesktopList, DesktopView},
+};
+
+/// A session may take its time to put its files away.
+const STOP: Duration = Duration::from_secs(120);
+
+/// What can be done with desktops. ID is "pool/user", or "pool" for your own.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List your desktops
+    List {
+        /// Those of everybody; for operators
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show one desktop, with its addresses and sizes
+    Show {
+        /// "pool/user", or "pool" for your own
+        id: String,
+    },
+    /// Start a desktop, or find the one that runs
+    Start(start::Start),
+    /// End a desktop; its kept data stays
+    Stop {
+        /// "pool/user", or "pool" for your own
+        id: String,
+    },
+    /// Run a command in a desktop
+    Exec(exec::Exec),
+    /// Open a shell in a desktop
+    Shell(shell::Shell),
+    /// Delete the kept data of a desktop that is not running; there is no way back
+    DeleteData {
+        /// "pool/user", or "pool" for your own
+        id: String,
+        /// Yes, delete it
+        #[arg(long, required = true)]
+        yes: bool,
+    },
+    /// Print the portal address of your desktop
+    Open {
+        /// "pool", or "pool/user" if that is you
+        id: String,
+    },
+}
+
+impl Command {
+    pub(crate) async fn run(self, app: &App) -> Result<Exit, Failure> {
+        match self {
+            Self::List { all } => list(app, all).await?,
+            Self::Show { id } => show(app, id).await?,
+            Self::Start(start) => start.run(app).await?,
+            Self::Stop { id } => stop(app, id).await?,
+            Self::Exec(exec) => return exec.run(app).await,
+            Self::Shell(shell) => return shell.run(app).await,
+            // clap lets nobody get here without it.
+            Self::DeleteData { id, yes: _ } => delete_data(app, id).await?,
+            Self::Open { id } => open(app, id).await?,
+        }
+        Ok(Exit::OK)
+    }
+}
+
+async fn list(app: &App, all: bool) -> Result<(), Failure> {
+    let request = ListDesktopsRequest { all };
+    let desktops = within(QUICK, app.broker().await?.list_desktops(request)).await?.desktops;
+    app.output.show(&desktops.into_iter().collect::<DesktopList>())
+}
+
+async fn show(app: &App, desktop: String) -> Result<(), Failure> {
+    let request = GetDesktopRequest { desktop };
+    let desktop = within(QUICK, app.broker().await?.get_desktop(request)).await?;
+    app.output.show(&DesktopView::from(desktop))
+}
+
+async fn stop(app: &App, desktop: String) -> Result<(), Failure> {
+    let request = StopDesktopRequest { desktop: desktop.clone() };
+    let stopped = within(STOP, app.broker().await?.stop_desktop(request)).await?.desktop;
+    let id = stopped.as_ref().map_or(desktop, |stopped| stopped.id.clone());
+    let document = json!({ "stopped": id, "desktop": stopped.map(DesktopView::from) });
+    app.output.done(&format!("desktop {id} is stopped"), &document)
+}
+
+async fn delete_data(app: &App, desktop: String) -> Result<(), Failure> {
+    let request = DeleteDesktopDataRequest { desktop: desktop.clone() };
+    within(QUICK, app.broker().await?.delete_desktop_data(request)).await?;
+    app.output.done(&format!("deleted the data of {desktop}"), &json!({ "deleted": desktop }))
+}
+
+async fn open(app: &App, desktop: String) -> Result<(), Failure> {
+    let mut broker = app.broker().await?;
+    let desktop = within(QUICK, broker.get_desktop(GetDesktopRequest { desktop })).await?;
+    let me = within(QUICK, broker.who_am_i(WhoAmIRequest {})).await?;
+    if desktop.user != me.name {
+        let message = format!("the portal shows {} to {} only", desktop.id, desktop.user);
+        return Err(Failure::new(Code::PermissionDenied, "NOT_YOURS", message)
+            .hint("look into it with `rolltop desktop shell`"));
+    }
+    let url = portal_url(app, &desktop.pool)?;
+    app.output.done(&url, &json!({ "desktop": desktop.id, "url": url }))
+}
+
+/// The page of one's own desktop of a pool.
+fn portal_url(app: &App, pool: &str) -> Result<String, Failure> {
+    let server = app.server(&Config::load(&app.env)?);
+    Ok(format!("{server}/#/desktop/{pool}"))
+}

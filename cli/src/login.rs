@@ -1,0 +1,137 @@
+//! `rolltop login`: trust first, then name and password, then a session.
+
+use clap::Args;
+use rolltop_proto::v1::SignInRequest;
+use serde::Serialize;
+use tonic::Code;
+
+use crate::{
+    app::{App, QUICK, within},
+    connect,
+    failure::Failure,
+    output::clean,
+    secret,
+    server::ServerUrl,
+    store::{Config, Session, Sessions},
+    terminal::{ask, confirm, is_interactive},
+    trust::{Fingerprint, Trust},
+    view::UserView,
+};
+
+/// Options of `login`.
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// Sign in as; asked for if not given
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Read the password from standard input
+    #[arg(long)]
+    password_stdin: bool,
+    /// Trust the server's certificate with this fingerprint, sha256:…
+    #[arg(long, value_name = "SHA256", conflicts_with = "ca")]
+    fingerprint: Option<Fingerprint>,
+}
+
+/// The JSON of a login.
+#[derive(Serialize)]
+struct SignedIn {
+    server: ServerUrl,
+    user: UserView,
+    expires_at: Option<String>,
+}
+
+impl Login {
+    pub(crate) async fn run(self, app: &App) -> Result<(), Failure> {
+        let mut config = Config::load(&app.env)?;
+        let mut sessions = Sessions::load(&app.env)?;
+        let server = app.server(&config);
+        let known = config.servers.get(&server).cloned().unwrap_or_default();
+
+        let trust = self.trust(app, &server, known.trust).await?;
+        let mut broker = app.connect(&server, &trust, None).await?;
+        // Kept from here on: a mistyped password is no reason to ask again.
+        config.server = Some(server.clone());
+        config.servers.entry(server.clone()).or_default().trust = Some(trust);
+        config.save(&app.env)?;
+
+        let name = user_name(self.user, known.user).await?;
+        let question = format!("Password of {} at {server}: ", clean(&name));
+        let password = secret::present(&question, self.password_stdin).await?;
+        let request = SignInRequest { name: name.clone(), password };
+        let answer = within(QUICK, broker.sign_in(request)).await.map_err(refused)?;
+
+        let user = answer.user.map(UserView::from).ok_or_else(|| {
+            Failure::new(Code::Internal, "BAD_ANSWER", "the broker did not say who signed in")
+        })?;
+        let expires_at = answer.expires_at.map(|time| time.to_string());
+        let session = Session {
+            user: user.name.clone(),
+            token: answer.token,
+            expires_at: expires_at.clone(),
+        };
+        sessions.sessions.insert(server.clone(), session);
+        sessions.save(&app.env)?;
+        config.servers.entry(server.clone()).or_default().user = Some(user.name.clone());
+        config.save(&app.env)?;
+
+        let sentence = format!("signed in to {server} as {} ({})", user.name, user.role);
+        app.output.done(&sentence, &SignedIn { server, user, expires_at })
+    }
+
+    /// What is named now, what is known, or what a person has compared.
+    async fn trust(
+        &self,
+        app: &App,
+        server: &ServerUrl,
+        known: Option<Trust>,
+    ) -> Result<Trust, Failure> {
+        if let Some(fingerprint) = self.fingerprint {
+            return Ok(Trust::Exactly(fingerprint));
+        }
+        match app.named_trust()?.or(known) {
+            Some(trust) => Ok(trust),
+            None => trust_on_first_use(server, self.password_stdin).await,
+        }
+    }
+}
+
+async fn trust_on_first_use(server: &ServerUrl, piped: bool) -> Result<Trust, Failure> {
+    let shown = connect::shown_fingerprint(server).await?;
+    let unknown = |hint| {
+        let message = format!(
+            "the certificate of {server} is not known; the server shows one with fingerprint {shown}"
+        );
+        Err(Failure::new(Code::Unavailable, "CERTIFICATE_UNKNOWN", message).hint(hint))
+    };
+    if piped || !is_interactive() {
+        return unknown(format!(
+            "ask the operator for the CA file or the fingerprint, and run `rolltop login --ca FILE` \
+             or, if the fingerprint is that one, `rolltop login --fingerprint {shown}`"
+        ));
+    }
+    let question = format!(
+        "The certificate of {server} is not known yet. Its fingerprint is\n  {shown}\n\
+         Does the operator of this server name the same, and do you trust it?"
+    );
+    if confirm(&question).await? {
+        Ok(Trust::Exactly(shown))
+    } else {
+        unknown("ask the operator for the fingerprint, and compare".to_owned())
+    }
+}
+
+async fn user_name(given: Option<String>, known: Option<String>) -> Result<String, Failure> {
+    match given.or(known) {
+        Some(name) => Ok(name),
+        None if is_interactive() => Ok(ask("User: ").await?.trim().to_owned()),
+        None => Err(Failure::usage("who signs in? Give --user NAME")),
+    }
+}
+
+/// "Run rolltop login" is no advice to somebody who just did.
+fn refused(mut failure: Failure) -> Failure {
+    if failure.code == Code::Unauthenticated {
+        failure.hint = Some("check the name and the password".to_owned());
+    }
+    failure
+}

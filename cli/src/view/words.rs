@@ -1,0 +1,68 @@
+//! The words for the contract's enums. A number that this version does not
+//! know reads as "unknown".
+
+use rolltop_proto::v1::{DesktopState, DisplayProtocol, HostState, Phase, Role};
+
+use crate::output::Tone;
+
+pub(crate) fn phase_word(number: i32) -> &'static str {
+    match Phase::try_from(number).unwrap_or_default() {
+        Phase::Unspecified => "unknown",
+        Phase::Placement => "placement",
+        Phase::Disk => "disk",
+        Phase::Network => "network",
+        Phase::Container => "container",
+        Phase::Session => "session",
+        Phase::Display => "display",
+    }
+}
+
+pub(super) fn desktop_state(number: i32) -> (&'static str, Tone) {
+    match DesktopState::try_from(number).unwrap_or_default() {
+        DesktopState::Unspecified => ("unknown", Tone::Faint),
+        DesktopState::Planned => ("planned", Tone::Busy),
+        DesktopState::Preparing => ("preparing", Tone::Busy),
+        DesktopState::Starting => ("starting", Tone::Busy),
+        DesktopState::Running => ("running", Tone::Good),
+        DesktopState::Stopping => ("stopping", Tone::Busy),
+        DesktopState::Gone => ("gone", Tone::Faint),
+        DesktopState::Failed => ("failed", Tone::Bad),
+    }
+}
+
+pub(super) fn host_state(number: i32) -> (&'static str, Tone) {
+    match HostState::try_from(number).unwrap_or_default() {
+        HostState::Unspecified | HostState::Unknown => ("unknown", Tone::Faint),
+        HostState::Ready => ("ready", Tone::Good),
+        HostState::Suspect => ("suspect", Tone::Bad),
+    }
+}
+
+pub(super) fn role(number: i32) -> &'static str {
+    match Role::try_from(number).unwrap_or_default() {
+        Role::Unspecified => "unknown",
+        Role::User => "user",
+        Role::Operator => "operator",
+    }
+}
+
+pub(super) fn display(number: i32) -> &'static str {
+    match DisplayProtocol::try_from(number).unwrap_or_default() {
+        DisplayProtocol::Unspecified => "unknown",
+        DisplayProtocol::Vnc => "vnc",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_a_newer_broker_are_unknown() {
+        assert_eq!(phase_word(99), "unknown");
+        assert_eq!(desktop_state(-1).0, "unknown");
+        assert_eq!(host_state(99).0, "unknown");
+        assert_eq!(role(99), "unknown");
+        assert_eq!(display(99), "unknown");
+    }
+}

@@ -1,0 +1,73 @@
+//! Pools, hosts, images, accounts: each command makes its call.
+
+mod support;
+
+use serde_json::json;
+use support::{PASSWORD, Rig};
+
+#[test]
+fn pools_are_listed_shown_and_changed_in_part() {
+    let rig = Rig::signed_in();
+    let pools = rig.run(&["pool", "list", "-o", "json"]).json();
+    assert_eq!(pools["pools"].as_array().unwrap().len(), 1);
+    let all = rig.run(&["pool", "list", "--all", "-o", "json"]).json();
+    assert_eq!(all["pools"][1]["name"], "lab");
+    // Not open to ada as a user, but as an operator.
+    assert_eq!(rig.run(&["pool", "show", "lab", "-o", "json"]).json()["name"], "lab");
+    let none = rig.run(&["pool", "show", "nosuch", "-o", "json"]);
+    assert_eq!((none.code(), &none.error()["reason"]), (4, &json!("POOL_NOT_FOUND")));
+
+    let set = rig.run(&["pool", "set", "lab", "--memory", "1GiB", "--persistent", "-o", "json"]);
+    let pool = set.json();
+    assert_eq!(pool["limits"], json!({"memory_mib": 1024, "cpu_millis": null, "pids": null}));
+    assert_eq!((&pool["persistent"], &pool["image"]), (&json!(true), &json!("demo:stable")));
+}
+
+#[test]
+fn a_desktop_is_stopped_and_its_data_kept_while_it_runs() {
+    let rig = Rig::signed_in();
+    let done = rig.run(&["desktop", "stop", "demo"]);
+    assert_eq!(done.stdout, "desktop demo/ada is stopped\n");
+    let done = rig.run(&["desktop", "delete-data", "demo/ada", "--yes"]);
+    assert_eq!(done.code(), 8);
+    assert_eq!(done.stderr, "error: desktop demo/ada is running; stop it first\n");
+}
+
+#[test]
+fn hosts_are_for_operators() {
+    let rig = Rig::signed_in();
+    let done = rig.run(&["host", "list", "-o", "json"]);
+    assert_eq!((done.code(), &done.error()["code"]), (6, &json!("PERMISSION_DENIED")));
+    let done = rig.run(&["host", "add", "host-2", "https://10.0.0.2:7443"]);
+    assert_eq!(done.stdout, "host host-2 added; it is unknown\n");
+}
+
+#[test]
+fn images_of_the_cluster() {
+    let rig = Rig::signed_in();
+    for reference in ["demo:stable", "demo@v1"] {
+        let done = rig.run(&["image", "show", reference, "-o", "json"]);
+        assert_eq!(done.json()["images"][0]["host"], "host-1", "{reference}");
+    }
+    let done = rig.run(&["image", "show", "demo:next", "-o", "json"]);
+    assert_eq!((done.code(), &done.error()["reason"]), (4, &json!("IMAGE_NOT_FOUND")));
+}
+
+#[test]
+fn a_password_is_changed_from_a_pipe_and_at_a_terminal() {
+    let rig = Rig::signed_in();
+    let lines = format!("{PASSWORD}\nanother horse\n");
+    let done = rig.run_with_input(&["passwd", "--password-stdin"], lines.as_bytes());
+    assert_eq!((done.code(), done.stdout.as_str()), (0, "password changed\n"));
+
+    let mut terminal = rig.at_terminal(&["passwd"]);
+    terminal.expect("present password: ");
+    terminal.type_in(&format!("{PASSWORD}\n"));
+    terminal.expect("New password: ");
+    terminal.type_in("another horse\n");
+    terminal.expect("Again: ");
+    terminal.type_in("another house\n");
+    terminal.expect("the two passwords differ");
+    assert_eq!(terminal.end().code(), Some(2));
+    assert!(!terminal.shown.contains("horse"), "{}", terminal.shown);
+}

@@ -1,0 +1,270 @@
+//! Attempts to get out, each after a hole some runtime once had, and what the
+//! default profile keeps a desktop from. Where the reference has its own way
+//! of refusing, only the outcome is compared.
+
+mod support;
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use rolltop_launcher::profile::{NestedNamespaces, default_capabilities, default_seccomp};
+use rolltop_launcher::{LaunchError, Stage};
+use serde_json::json;
+use support::bundle::{Bundle, give_to_container};
+use support::host::traces;
+use support::runtime::{Runtime, for_builtin, for_each_runtime};
+
+/// A bundle with the walls of a desktop.
+fn desktop(script: &str, nested: NestedNamespaces) -> Bundle {
+    let mut bundle = Bundle::new(script);
+    bundle
+        .set("/linux/seccomp", serde_json::to_value(default_seccomp(nested)).unwrap())
+        .set("/process/capabilities", serde_json::to_value(default_capabilities()).unwrap());
+    bundle
+}
+
+#[test]
+fn no_descriptor_of_the_host_survives() {
+    // CVE-2024-21626. This one stays open across execve unless closed for it.
+    let leak: OwnedFd = fs::File::open("/etc").unwrap().into();
+    rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
+    for_each_runtime(|runtime| {
+        // The shell expands the list with a descriptor of its own in it, and
+        // looks for each afterwards.
+        let outcome = runtime.run(&Bundle::new(
+            "for fd in /proc/self/fd/*; do [ -e $fd ] && echo ${fd##*/}; done",
+        ));
+        let open: Vec<&str> = outcome.stdout.lines().collect();
+        assert_eq!(open, ["0", "1", "2"], "{runtime:?}");
+    });
+    drop(leak);
+}
+
+#[test]
+fn the_working_directory_cannot_be_outside() {
+    // CVE-2024-21626: through any descriptor that init might have kept.
+    for_each_runtime(|runtime| {
+        for number in 3..12 {
+            let mut bundle = Bundle::new("ls ..");
+            bundle.set("/process/cwd", json!(format!("/proc/self/fd/{number}")));
+            match runtime.try_run(&bundle) {
+                Ok(outcome) => assert_ne!(outcome.exit, 0, "{runtime:?} {number} {outcome:?}"),
+                Err(LaunchError::Step { stage: Stage::EnterDirectory, .. }) => {}
+                Err(error) => panic!("{runtime:?} {number} {error}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn a_link_as_mount_point_leads_into_the_container() {
+    // CVE-2021-30465: with the link followed on the host, the container would
+    // mount over the victim or bind it.
+    for_each_runtime(|runtime| {
+        let victim = tempfile::tempdir().unwrap();
+        fs::write(victim.path().join("secret"), "secret").unwrap();
+        let mut bundle = Bundle::new("cat /victim/secret /etc/resolv.conf; ls -A /loot");
+        let root = bundle.root();
+        symlink(victim.path(), root.join("loot")).unwrap();
+        fs::remove_dir(root.join("home")).unwrap();
+        symlink("../../../../../../../../etc", root.join("home")).unwrap();
+        symlink(victim.path().join("secret"), root.join("etc/resolv.conf")).unwrap();
+        give_to_container(&root);
+        let source = tempfile::NamedTempFile::new().unwrap();
+        fs::write(source.path(), "nameserver").unwrap();
+        bundle.add_mount(json!({
+            "destination": "/etc/resolv.conf", "type": "bind", "source": source.path(),
+            "options": ["bind", "ro"],
+        }));
+        for place in ["/loot", "/home/mounted"] {
+            bundle.add_mount(json!({
+                "destination": place, "type": "tmpfs", "source": "tmpfs", "options": ["size=64k"],
+            }));
+        }
+        let outcome = runtime.try_run(&bundle);
+        if let Ok(outcome) = &outcome {
+            assert!(!outcome.stdout.contains("secret"), "{runtime:?} {outcome:?}");
+        }
+        if runtime == Runtime::Builtin {
+            outcome.unwrap();
+            assert!(root.join("etc/mounted").is_dir(), "made where the link leads in the root");
+        }
+        assert_eq!(fs::read_to_string(victim.path().join("secret")).unwrap(), "secret");
+        assert!(!Path::new("/etc/mounted").exists());
+        assert_eq!(fs::read_dir(victim.path()).unwrap().count(), 1);
+    });
+}
+
+#[test]
+fn a_link_in_place_of_proc_is_refused() {
+    // CVE-2019-16884, CVE-2019-19921: a false /proc would take the writes that
+    // confine the container.
+    for_each_runtime(|runtime| {
+        let bundle = Bundle::new("true");
+        fs::remove_dir(bundle.root().join("proc")).unwrap();
+        symlink("etc", bundle.root().join("proc")).unwrap();
+        match runtime.try_run(&bundle) {
+            Ok(outcome) => assert_ne!(outcome.exit, 0, "{runtime:?}"),
+            Err(LaunchError::Step { stage: Stage::FindMountPoint, operand, .. }) => {
+                assert_eq!(operand, "/proc");
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert_eq!(traces(&bundle.id).len(), 0, "{runtime:?}");
+    });
+}
+
+#[test]
+fn a_mask_does_not_come_from_the_containers_own_dev() {
+    // CVE-2025-31133: the container's /dev/null replaced, the mask would show
+    // what it leads to.
+    for_builtin(|| {
+        let mut bundle = Bundle::new("cat /proc/keys | wc -c; cat /dev/null");
+        let fake = tempfile::tempdir().unwrap();
+        fs::write(fake.path().join("null"), "shown").unwrap();
+        bundle.config["mounts"].as_array_mut().unwrap().retain(|mount| {
+            !mount["destination"].as_str().unwrap().starts_with("/dev")
+        });
+        bundle.add_mount(json!({
+            "destination": "/dev", "type": "bind", "source": fake.path(), "options": ["bind"],
+        }));
+        let outcome = Runtime::Builtin.run(&bundle);
+        assert!(outcome.stdout.starts_with("0\n"), "{outcome:?}");
+    });
+}
+
+#[test]
+fn the_program_of_init_is_not_the_hosts() {
+    // CVE-2019-5736.
+    for_each_runtime(|runtime| {
+        let outcome = runtime.run(&Bundle::new(
+            "readlink /proc/1/exe; echo x 2>/dev/null > /proc/1/exe || echo refused",
+        ));
+        assert_eq!(outcome.stdout, "/bin/busybox\nrefused\n", "{runtime:?}");
+    });
+}
+
+#[test]
+fn exec_shows_nothing_of_the_helper() {
+    // CVE-2019-5736, CVE-2016-9962: the container looks at each new process
+    // as long as it can.
+    for_builtin(|| {
+        let bundle = Bundle::new(
+            "while :; do for p in /proc/[0-9]*; do readlink $p/exe; readlink $p/cwd; \
+             ls $p/fd; done; done 2>/dev/null >> /tmp/seen",
+        );
+        let running = Runtime::Builtin.start(&bundle);
+        for _ in 0..20 {
+            assert_eq!(running.exec("true").exit, 0);
+        }
+        running.end();
+        let seen = fs::read_to_string(bundle.root().join("tmp/seen")).unwrap();
+        assert!(seen.contains("/bin/busybox"));
+        for word in ["memfd", "rolltop", "deleted"] {
+            assert!(!seen.contains(word), "{word}");
+        }
+    });
+}
+
+#[test]
+fn a_terminal_is_not_taken_from_a_false_devpts() {
+    // CVE-2025-52565 and its kin: something else where the terminals were.
+    for_builtin(|| {
+        let mut bundle = Bundle::new("exec sleep 1000");
+        bundle.config["mounts"].as_array_mut().unwrap().retain(|mount| {
+            mount["destination"] != "/dev/pts"
+        });
+        let running = Runtime::Builtin.start(&bundle);
+        let process = json!({ "user": { "uid": 0, "gid": 0 }, "args": ["/bin/true"], "cwd": "/" });
+        let made = running.exec("mkdir -p /dev/pts && touch /dev/pts/ptmx");
+        assert_eq!(made.exit, 0, "{made:?}");
+        match running.try_exec(&process, rolltop_launcher::Stdio::Terminal) {
+            Err(LaunchError::Step { stage: Stage::OpenTerminal, .. }) => {}
+            other => panic!("{other:?}"),
+        }
+        running.end();
+    });
+}
+
+#[test]
+fn a_release_agent_cannot_be_set() {
+    // CVE-2022-0492: with a user and a cgroup namespace of its own, a process
+    // could once mount a version 1 hierarchy and name a program of the host.
+    for_each_runtime(|runtime| {
+        let bundle = desktop(
+            "mkdir /tmp/c; \
+             unshare -UrmC sh -c 'mount -t cgroup -o memory c /tmp/c' 2>/dev/null && echo mounted; \
+             mount -t cgroup -o memory c /tmp/c 2>/dev/null && echo mounted; \
+             echo /bin/x 2>/dev/null > /tmp/c/release_agent && ls /tmp/c | grep -q tasks && echo set; \
+             echo over",
+            NestedNamespaces::Denied,
+        );
+        assert_eq!(runtime.run(&bundle).stdout, "over\n", "{runtime:?}");
+    });
+}
+
+#[test]
+fn the_default_profile_keeps_a_desktop_in() {
+    for_each_runtime(|runtime| {
+        let bundle = desktop(
+            "mount -t tmpfs t /tmp 2>/dev/null && echo mount; \
+             umount /proc/sys 2>/dev/null && echo umount; \
+             unshare -U true 2>/dev/null && echo unshare; \
+             mknod /tmp/node b 8 0 2>/dev/null && echo mknod; \
+             hostname other 2>/dev/null && echo hostname; \
+             chroot / true && echo chroot; echo over",
+            NestedNamespaces::Denied,
+        );
+        assert_eq!(runtime.run(&bundle).stdout, "chroot\nover\n", "{runtime:?}");
+    });
+}
+
+#[test]
+fn nested_namespaces_pass_when_a_pool_allows_them_but_mounts_do_not() {
+    for_each_runtime(|runtime| {
+        let bundle = desktop(
+            "unshare -Ur id -u && unshare -Urm mount -t tmpfs t /tmp 2>/dev/null && echo mount; \
+             echo over",
+            NestedNamespaces::Allowed,
+        );
+        assert_eq!(runtime.run(&bundle).stdout, "0\nover\n", "{runtime:?}");
+    });
+}
+
+#[test]
+fn host_devices_are_out_of_reach() {
+    for_builtin(|| {
+        // Without a user namespace nodes can be made; the rules refuse to open them.
+        let mut bundle = Bundle::new("mknod /tmp/m c 1 1 && cat /tmp/m 2>/dev/null | wc -c");
+        bundle.without_user_namespace();
+        let caps = json!(["CAP_MKNOD", "CAP_DAC_OVERRIDE", "CAP_SYS_RAWIO"]);
+        bundle.set("/process/capabilities", json!({
+            "bounding": caps, "effective": caps, "permitted": caps,
+        }));
+        bundle.set("/linux/resources", json!({ "devices": [{ "allow": false, "access": "rwm" }] }));
+        let outcome = Runtime::Builtin.run(&bundle);
+        assert_ne!(outcome.stdout.trim(), "", "{outcome:?}");
+        assert_eq!(outcome.stdout.trim(), "0", "{outcome:?}");
+    });
+}
+
+#[test]
+fn nothing_of_the_hosts_environment_comes_in() {
+    for_each_runtime(|runtime| {
+        let outcome = runtime.run(&Bundle::new("exec env"));
+        for line in outcome.stdout.lines() {
+            let (name, _) = line.split_once('=').unwrap();
+            assert!(["PATH", "HOME", "SHLVL", "PWD", "OLDPWD"].contains(&name), "{runtime:?} {line}");
+        }
+    });
+}
+
+#[test]
+fn signals_have_their_default_actions() {
+    for_builtin(|| {
+        let outcome = Runtime::Builtin.run(&Bundle::new("exec grep -E '^Sig(Blk|Ign)' /proc/self/status"));
+        assert_eq!(outcome.stdout, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+    });
+}
