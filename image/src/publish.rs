@@ -1,0 +1,265 @@
+//! Making a version out of a root.
+//!
+//! A version is prepared in a directory whose name begins with a dot, which no
+//! reader looks at, and appears under its own name by one rename.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::FlockOperation;
+use tempfile::TempDir;
+use thiserror::Error;
+
+use crate::desktop::{DesktopSpec, Init};
+use crate::digest::Digest;
+use crate::inside;
+use crate::manifest::{Manifest, RootKind, is_description};
+use crate::name::{ImageName, Tag, VersionId};
+use crate::stamp;
+use crate::store::{ImageStore, MANIFEST, Published, StoreError, TAGS, VERSIONS, io_error};
+use crate::tool::{self, ToolError};
+
+const LOCK: &str = ".lock";
+const HALF_MADE: &str = ".new-";
+
+/// What a person decides about a version; the rest of its manifest is found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestInput {
+    /// The image.
+    pub name: ImageName,
+    /// One line for people; may be empty.
+    pub description: String,
+    /// How a desktop of it is brought up.
+    pub desktop: DesktopSpec,
+    /// Of the recipe it was built from, if it was.
+    pub recipe_digest: Option<Digest>,
+}
+
+/// Why a version was not published. Nothing of it is left.
+#[derive(Debug, Error)]
+pub enum PublishError {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The session command is missing in the root, or cannot be executed.
+    #[error("the root {root} has no program {path}, which [session] command names")]
+    NoSessionCommand {
+        /// The root offered.
+        root: PathBuf,
+        /// The program, as seen from inside.
+        path: String,
+    },
+    /// The init program is missing in the root, or cannot be executed.
+    #[error("the root {root} has no program {path}, which [init] path names")]
+    NoInit {
+        /// The root offered.
+        root: PathBuf,
+        /// The program, as seen from inside.
+        path: String,
+    },
+    /// A description a manifest cannot hold.
+    #[error("the description {0:?} is not one line of at most 500 bytes")]
+    Description(String),
+    /// A clock before 1970.
+    #[error("the machine's clock stands before 1970")]
+    Clock,
+    /// `mkfs.erofs` or `cp` failed.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+}
+
+impl ImageStore {
+    /// Publishes the tree at `root` as a new version. The tree is read, not
+    /// changed or moved. Calls for the same image wait for one another.
+    pub fn publish(
+        &self,
+        root: &Path,
+        input: &ManifestInput,
+        kind: RootKind,
+        now: SystemTime,
+    ) -> Result<Published, PublishError> {
+        check_input(root, input)?;
+        let seconds = now.duration_since(UNIX_EPOCH).map_err(|_| PublishError::Clock)?.as_secs();
+        let _lock = self.lock(&input.name)?;
+        let versions = self.path.join(&input.name).join(VERSIONS);
+        remove_half_made(&versions)?;
+
+        let half_made = tempfile::Builder::new()
+            .prefix(HALF_MADE)
+            .tempdir_in(&versions)
+            .map_err(io_error("make a directory in", &versions))?;
+        let (digest, size_bytes) = write_root(root, &half_made, kind)?;
+        let manifest = Manifest {
+            name: input.name.clone(),
+            description: input.description.clone(),
+            root: kind,
+            digest,
+            size_bytes,
+            published_at: UNIX_EPOCH + std::time::Duration::from_secs(seconds),
+            recipe_digest: input.recipe_digest,
+            desktop: input.desktop.clone(),
+        };
+        write_manifest(half_made.path(), &manifest)?;
+        let version = self.appear(&versions, half_made, seconds, &digest)?;
+        Ok(self.version(&input.name, &version)?)
+    }
+
+    /// Lets a tag point at a version, whatever it pointed at before. Readers see
+    /// the old or the new version, never neither.
+    pub fn tag(&self, name: &ImageName, tag: &Tag, version: &VersionId) -> Result<(), StoreError> {
+        self.version(name, version)?;
+        let _lock = self.lock(name)?;
+        let tags = self.path.join(name).join(TAGS);
+        // Under the lock nobody else uses this name; an interrupted call may have left it.
+        let half_made = tags.join(HALF_MADE);
+        match fs::remove_file(&half_made) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("remove", half_made)(e));
+            }
+            _ => {}
+        }
+        let target = Path::new("..").join(VERSIONS).join(version);
+        symlink(target, &half_made).map_err(io_error("make the link", &half_made))?;
+        fs::rename(&half_made, tags.join(tag))
+            .map_err(io_error("replace the tag", tags.join(tag)))?;
+        sync(&tags)
+    }
+
+    /// Makes an image's directories and waits for its lock; dropping the file gives it up.
+    fn lock(&self, name: &ImageName) -> Result<File, StoreError> {
+        let image = self.path.join(name);
+        for dir in [image.join(VERSIONS), image.join(TAGS)] {
+            fs::create_dir_all(&dir).map_err(io_error("make", &dir))?;
+        }
+        let path = image.join(LOCK);
+        // Writable, because locks over NFS ask for that.
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(io_error("open", &path))?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)
+            .map_err(|e| io_error("lock", &path)(e.into()))?;
+        Ok(file)
+    }
+
+    /// Gives a finished version its name. Two of one second and one content differ by a counter.
+    fn appear(
+        &self,
+        versions: &Path,
+        half_made: TempDir,
+        seconds: u64,
+        digest: &Digest,
+    ) -> Result<VersionId, PublishError> {
+        let stem = format!("{}-{}", stamp::utc(seconds), digest.short());
+        let mut counter = 1_u32;
+        loop {
+            let text = if counter == 1 { stem.clone() } else { format!("{stem}-{counter}") };
+            let version: VersionId = text
+                .parse()
+                .map_err(|source| StoreError::Name { path: versions.join(&text), source })?;
+            let path = versions.join(&version);
+            // A version's directory is never empty, so rename(2) replaces none. (NFS knows no RENAME_NOREPLACE.)
+            match fs::rename(half_made.path(), &path) {
+                Ok(()) => {
+                    // It has another name now: there is nothing left to remove.
+                    let _renamed = half_made.keep();
+                    sync(versions)?;
+                    return Ok(version);
+                }
+                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => counter += 1,
+                Err(e) => return Err(io_error("publish", path)(e).into()),
+            }
+        }
+    }
+}
+
+fn check_input(root: &Path, input: &ManifestInput) -> Result<(), PublishError> {
+    if !is_description(&input.description) {
+        return Err(PublishError::Description(input.description.clone()));
+    }
+    let dir = inside::open_dir(root).map_err(io_error("open the root", root))?;
+    let has =
+        |path: &str| inside::is_program(&dir, path).map_err(io_error("look for programs in", root));
+    if let Init::Path(path) = &input.desktop.init
+        && !has(path)?
+    {
+        return Err(PublishError::NoInit { root: root.to_owned(), path: path.clone() });
+    }
+    let path = input.desktop.session.command.first().cloned().unwrap_or_default();
+    if !has(&path)? {
+        return Err(PublishError::NoSessionCommand { root: root.to_owned(), path });
+    }
+    Ok(())
+}
+
+fn write_root(
+    root: &Path,
+    half_made: &TempDir,
+    kind: RootKind,
+) -> Result<(Digest, u64), PublishError> {
+    let target = half_made.path().join(kind.file_name());
+    match kind {
+        RootKind::Erofs => {
+            // Without -T: font and other caches compare the times of their files.
+            tool::run(
+                Command::new("mkfs.erofs")
+                    .args(["--quiet", "-zlz4hc,9", "-C65536"])
+                    .arg(&target)
+                    .arg(root),
+            )?;
+            seal(&target, 0o444)?;
+            let mut file = File::open(&target).map_err(io_error("open", &target))?;
+            Ok(Digest::of_reader(&mut file).map_err(io_error("read", &target))?)
+        }
+        RootKind::Directory => {
+            tool::run(
+                Command::new("cp")
+                    .args(["--archive", "--reflink=auto", "--one-file-system"])
+                    .arg(root)
+                    .arg(&target),
+            )?;
+            let dir = inside::open_dir(&target).map_err(io_error("open", &target))?;
+            rustix::fs::syncfs(&dir).map_err(|e| io_error("write out", &target)(e.into()))?;
+            Ok(Digest::of_tree(&target).map_err(io_error("read", &target))?)
+        }
+    }
+}
+
+fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), StoreError> {
+    let path = dir.join(MANIFEST);
+    File::create_new(&path)
+        .and_then(|mut file| file.write_all(manifest.to_toml().as_bytes()))
+        .map_err(io_error("write", &path))?;
+    seal(&path, 0o444)?;
+    seal(dir, 0o555)
+}
+
+/// Takes away the right to write and makes it last.
+fn seal(path: &Path, mode: u32) -> Result<(), StoreError> {
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(io_error("seal", path))?;
+    sync(path)
+}
+
+fn sync(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(io_error("write out", path))
+}
+
+/// Removes what interrupted calls left. Only under the image's lock.
+fn remove_half_made(versions: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(versions).map_err(io_error("list", versions))? {
+        let entry = entry.map_err(io_error("list", versions))?;
+        if entry.file_name().as_encoded_bytes().starts_with(HALF_MADE.as_bytes()) {
+            fs::remove_dir_all(entry.path()).map_err(io_error("remove", entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
