@@ -89,6 +89,7 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     // they are reaped at once.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .context("cannot become the reaper of desktops' processes")?;
+    raise_descriptor_limit();
     if let Some(Command::Purge) = command {
         return Ok(purge(config).await?);
     }
@@ -114,6 +115,16 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
         Err(_elapsed) => warn!("some connections were still open"),
     }
     Ok(())
+}
+
+/// Each desktop costs a few descriptors, and shells start us with 1,024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!(%error, "the limit of open files stays low");
+    }
 }
 
 async fn ended_by_signal() -> anyhow::Result<&'static str> {

@@ -3,6 +3,8 @@
 //!
 //! `cargo bench -p rolltop-launcher --bench launch -- [--rounds N] [--json FILE]`
 
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on has nothing better to do")]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -78,12 +80,18 @@ fn desktop_like() -> Bundle {
         }));
     }
     bundle
-        .set("/linux/seccomp", serde_json::to_value(default_seccomp(NestedNamespaces::Denied)).unwrap())
-        .set("/linux/resources", json!({
-            "memory": { "limit": 512 << 20 }, "pids": { "limit": 256 },
-            "cpu": { "quota": 200_000, "period": 100_000 },
-            "devices": [{ "allow": false, "access": "rwm" }],
-        }))
+        .set(
+            "/linux/seccomp",
+            serde_json::to_value(default_seccomp(NestedNamespaces::Denied)).unwrap(),
+        )
+        .set(
+            "/linux/resources",
+            json!({
+                "memory": { "limit": 512 << 20 }, "pids": { "limit": 256 },
+                "cpu": { "quota": 200_000, "period": 100_000 },
+                "devices": [{ "allow": false, "access": "rwm" }],
+            }),
+        )
         .set("/process/rlimits", json!([{ "type": "RLIMIT_NOFILE", "soft": 1024, "hard": 4096 }]))
         .set("/process/capabilities", serde_json::to_value(default_capabilities()).unwrap())
         .set("/process/oomScoreAdj", json!(100));

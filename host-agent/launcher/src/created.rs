@@ -104,14 +104,7 @@ impl Created {
 
 impl Attempt {
     pub(crate) fn new(control: OwnedFd, helper: Child) -> Self {
-        Self {
-            control,
-            helper,
-            process: None,
-            terminal: None,
-            cgroup: None,
-            began: Instant::now(),
-        }
+        Self { control, helper, process: None, terminal: None, cgroup: None, began: Instant::now() }
     }
 
     pub(crate) fn control(&self) -> BorrowedFd<'_> {
@@ -190,13 +183,16 @@ impl Attempt {
         Ok(Started { pid, pidfd, terminal: self.terminal.take() })
     }
 
+    #[expect(
+        clippy::let_underscore_must_use,
+        reason = "to kill and to reap fail only when there is nothing left to kill or reap"
+    )]
     fn undo(&mut self) -> Result<(), CgroupError> {
         if let Some((_, pidfd)) = self.process.take() {
-            // Both fail only when it has ended and been reaped, which is the aim.
             let _ = pidfd_send_signal(&pidfd, Signal::KILL);
             let _ = reap(pidfd.as_fd());
         }
-        // As above. A helper that has done its work has ended by itself.
+        // One that has done its work has ended by itself.
         let _ = self.helper.kill();
         let _ = self.helper.wait();
         match self.cgroup.take() {
@@ -212,8 +208,11 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        // Nobody is left to tell; whoever wants to know calls `abort`. The name
-        // of a cgroup left over is in the configuration, for the next clean-up.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "nobody is left to tell: who wants to know calls `abort`, and the name of \
+                      a cgroup left over is in the configuration, for the next clean-up"
+        )]
         let _ = self.undo();
     }
 }

@@ -225,7 +225,9 @@ impl From<Failure> for LaunchError {
         let source = io::Error::from_raw_os_error(failure.errno);
         let absent = matches!(
             source.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory
+            io::ErrorKind::NotFound
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::NotADirectory
         );
         match failure.stage {
             Stage::FindCommand | Stage::Execute if absent => {

@@ -53,8 +53,8 @@ impl Launcher {
     /// namespaces, or the host mounts no cgroups.
     pub fn new(helper: &Path) -> Result<Self, LaunchError> {
         let hierarchies = Hierarchies::detect()?;
-        let helper = sealed_copy(helper)
-            .map_err(|source| LaunchError::Helper { action: "copy", source })?;
+        let helper =
+            sealed_copy(helper).map_err(|source| LaunchError::Helper { action: "copy", source })?;
         let seed = make_seed(&helper)?;
         Ok(Self { helper, seed, hierarchies, filters: FilterCache::default() })
     }
@@ -268,10 +268,9 @@ fn make_seed(helper: &OwnedFd) -> Result<OwnedFd, LaunchError> {
     Parcel::new(Task::Seed).send(attempt.control()).map_err(send_failed)?;
     let deadline = Instant::now() + STEP_LIMIT;
     match attempt.next(deadline, "make its seed namespace")? {
-        Some((Report::Seed, descriptors)) => descriptors
-            .into_iter()
-            .next()
-            .ok_or_else(|| send_failed(Errno::BADMSG.into())),
+        Some((Report::Seed, descriptors)) => {
+            descriptors.into_iter().next().ok_or_else(|| send_failed(Errno::BADMSG.into()))
+        }
         Some(_) => Err(send_failed(Errno::PROTO.into())),
         None => Err(LaunchError::Killed { during: "make its seed namespace" }),
     }

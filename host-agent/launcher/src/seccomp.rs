@@ -87,7 +87,8 @@ const MAX_PROFILES: usize = 64;
 impl FilterCache {
     /// The compiled `profile` in a memory file.
     pub(crate) fn get(&self, profile: &LinuxSeccomp) -> Result<Arc<OwnedFd>, FilterError> {
-        let key = serde_json::to_string(profile).map_err(|error| FilterError::Store(error.into()))?;
+        let key =
+            serde_json::to_string(profile).map_err(|error| FilterError::Store(error.into()))?;
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = stored.get(&key) {
             return Ok(Arc::clone(file));
@@ -135,11 +136,16 @@ impl FilterStack {
     }
 
     fn take_flags(&mut self, profile: &LinuxSeccomp) -> Result<(), FilterError> {
-        let refuse = |what: &str, reason| Err(FilterError::Unsupported { what: what.into(), reason });
+        let refuse =
+            |what: &str, reason| Err(FilterError::Unsupported { what: what.into(), reason });
         if profile.listener_path().is_some() || profile.listener_metadata().is_some() {
             return refuse("listenerPath", "nobody listens");
         }
-        let native = if cfg!(target_arch = "aarch64") { Arch::ScmpArchAarch64 } else { Arch::ScmpArchX86_64 };
+        let native = if cfg!(target_arch = "aarch64") {
+            Arch::ScmpArchAarch64
+        } else {
+            Arch::ScmpArchX86_64
+        };
         if let Some(architectures) = profile.architectures()
             && !architectures.is_empty()
             && !architectures.iter().any(|arch| *arch == native || *arch == Arch::ScmpArchNative)
@@ -318,4 +324,91 @@ fn condition(args: &[LinuxSeccompArg], name: &str) -> Result<Option<SeccompRule>
         return Ok(None);
     }
     SeccompRule::new(conditions).map(Some).map_err(FilterError::Compile)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn compile(profile: Value) -> Result<FilterStack, FilterError> {
+        FilterStack::compile(&serde_json::from_value(profile).unwrap())
+    }
+
+    fn programs(profile: Value) -> usize {
+        compile(profile).unwrap().programs().count()
+    }
+
+    #[test]
+    fn each_action_besides_the_default_is_a_program() {
+        let rule = |name: &str, action: &str| json!({ "names": [name], "action": action });
+        let allow_most = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [rule("reboot", "SCMP_ACT_ERRNO"), rule("bpf", "SCMP_ACT_KILL_PROCESS")],
+        });
+        assert_eq!(programs(allow_most), 2);
+        let deny_most = json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "syscalls": [rule("read", "SCMP_ACT_ALLOW"), rule("bpf", "SCMP_ACT_ERRNO")],
+        });
+        assert_eq!(programs(deny_most), 1, "what is the default needs no rule");
+    }
+
+    #[test]
+    fn an_unknown_name_matters_only_where_it_would_slip_through() {
+        let profile = |default: &str, action: &str| {
+            json!({
+                "defaultAction": default,
+                "syscalls": [{ "names": ["no_such_call"], "action": action }],
+            })
+        };
+        assert!(compile(profile("SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW")).is_ok());
+        assert!(compile(profile("SCMP_ACT_ERRNO", "SCMP_ACT_KILL")).is_ok());
+        assert!(matches!(
+            compile(profile("SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO")),
+            Err(FilterError::UnknownName { .. })
+        ));
+    }
+
+    #[test]
+    fn what_runtimes_read_differently_is_refused() {
+        let conflict = json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "syscalls": [
+                { "names": ["clone"], "action": "SCMP_ACT_ALLOW" },
+                { "names": ["clone"], "action": "SCMP_ACT_KILL" },
+            ],
+        });
+        assert!(matches!(compile(conflict), Err(FilterError::Conflict { .. })));
+        let arg = json!({ "index": 0, "value": 1, "op": "SCMP_CMP_EQ" });
+        let twice = json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "syscalls": [{ "names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [arg, arg] }],
+        });
+        assert!(matches!(compile(twice), Err(FilterError::Unsupported { .. })));
+        let foreign = json!({
+            "defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_S390X"],
+        });
+        assert!(compile(foreign).is_err());
+    }
+
+    #[test]
+    fn an_argument_past_the_last_is_refused() {
+        let profile = json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "syscalls": [{
+                "names": ["clone"], "action": "SCMP_ACT_ALLOW",
+                "args": [{ "index": 64, "value": 1, "op": "SCMP_CMP_EQ" }],
+            }],
+        });
+        assert!(matches!(compile(profile), Err(FilterError::Compile(_))));
+    }
+
+    #[test]
+    fn the_same_profile_is_compiled_once() {
+        let cache = FilterCache::default();
+        let profile = serde_json::from_value(json!({ "defaultAction": "SCMP_ACT_ERRNO" })).unwrap();
+        let (first, second) = (cache.get(&profile).unwrap(), cache.get(&profile).unwrap());
+        assert!(Arc::ptr_eq(&first, &second));
+    }
 }

@@ -1,6 +1,8 @@
 //! One suite over every runtime there is, the reference included: what a
 //! configuration asks for is what the container gets.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panic")]
+
 mod support;
 
 use serde_json::json;
@@ -51,7 +53,11 @@ fn mounts_are_as_asked() {
         let mut bundle = Bundle::new("cat /proc/self/mountinfo; cat /data/hello; touch /data/x");
         let source = tempfile::tempdir().unwrap();
         std::fs::write(source.path().join("hello"), "hello\n").unwrap();
-        std::fs::set_permissions(source.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(
+            source.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
         bundle.add_mount(json!({
             "destination": "/data", "type": "bind", "source": source.path(),
             "options": ["rbind", "ro", "nosuid", "nodev", "noexec"],
@@ -66,10 +72,16 @@ fn mounts_are_as_asked() {
         let options = |place: &str| {
             let line = outcome.stdout.lines().find(|line| line.split(' ').nth(4) == Some(place));
             let line = line.unwrap_or_else(|| panic!("{runtime:?} {place}"));
-            (line.split(' ').nth(5).unwrap().to_owned(), line.rsplit(' ').next().unwrap().to_owned())
+            (
+                line.split(' ').nth(5).unwrap().to_owned(),
+                line.rsplit(' ').next().unwrap().to_owned(),
+            )
         };
         for word in ["ro", "nosuid", "nodev", "noexec"] {
-            assert!(options("/data").0.split(',').any(|option| option == word), "{runtime:?} {word}");
+            assert!(
+                options("/data").0.split(',').any(|option| option == word),
+                "{runtime:?} {word}"
+            );
         }
         let (_, tmpfs) = options("/run/user/1000");
         for word in ["mode=700", &format!("uid={}", BASE + 1000), "size=128k"] {
@@ -116,10 +128,13 @@ fn capabilities_are_those_named_and_no_more() {
         let mut bundle = Bundle::new("grep -E '^(Cap|NoNew)' /proc/self/status");
         let ambient = json!(["CAP_NET_BIND_SERVICE"]);
         let all = json!(["CAP_NET_BIND_SERVICE", "CAP_CHOWN", "CAP_KILL"]);
-        bundle.set("/process/capabilities", json!({
-            "bounding": all, "permitted": all, "effective": ambient, "inheritable": ambient,
-            "ambient": ambient,
-        }));
+        bundle.set(
+            "/process/capabilities",
+            json!({
+                "bounding": all, "permitted": all, "effective": ambient, "inheritable": ambient,
+                "ambient": ambient,
+            }),
+        );
         bundle.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
         let outcome = runtime.run(&bundle);
         let value = |name: &str| {
@@ -139,9 +154,12 @@ fn capabilities_are_those_named_and_no_more() {
 fn the_user_is_who_was_asked_for() {
     for_each_runtime(|runtime| {
         let mut bundle = Bundle::new("grep -E '^(Uid|Gid|Groups)' /proc/self/status; umask; pwd");
-        bundle.set("/process/user", json!({
-            "uid": 1000, "gid": 1001, "additionalGids": [27, 44], "umask": 0o27,
-        }));
+        bundle.set(
+            "/process/user",
+            json!({
+                "uid": 1000, "gid": 1001, "additionalGids": [27, 44], "umask": 0o27,
+            }),
+        );
         bundle.set("/process/cwd", json!("/home"));
         let outcome = runtime.run(&bundle);
         let text = ok(&outcome).replace('\t', " ");
@@ -155,11 +173,15 @@ fn the_user_is_who_was_asked_for() {
 #[test]
 fn limits_and_scores_are_set() {
     for_each_runtime(|runtime| {
-        let mut bundle = Bundle::new("ulimit -Sn; ulimit -Hn; ulimit -c; cat /proc/self/oom_score_adj");
-        bundle.set("/process/rlimits", json!([
-            { "type": "RLIMIT_NOFILE", "soft": 123, "hard": 456 },
-            { "type": "RLIMIT_CORE", "soft": 0, "hard": 0 },
-        ]));
+        let mut bundle =
+            Bundle::new("ulimit -Sn; ulimit -Hn; ulimit -c; cat /proc/self/oom_score_adj");
+        bundle.set(
+            "/process/rlimits",
+            json!([
+                { "type": "RLIMIT_NOFILE", "soft": 123, "hard": 456 },
+                { "type": "RLIMIT_CORE", "soft": 0, "hard": 0 },
+            ]),
+        );
         bundle.set("/process/oomScoreAdj", json!(250));
         assert_eq!(ok(&runtime.run(&bundle)), "123\n456\n0\n250", "{runtime:?}");
     });
@@ -177,7 +199,8 @@ fn names_and_sysctls_are_set() {
 #[test]
 fn a_filter_refuses_what_it_names() {
     for_each_runtime(|runtime| {
-        let mut bundle = Bundle::new("mkdir /tmp/a; mkdir /tmp/b || echo $?; grep ^Seccomp: /proc/self/status");
+        let mut bundle =
+            Bundle::new("mkdir /tmp/a; mkdir /tmp/b || echo $?; grep ^Seccomp: /proc/self/status");
         bundle.set("/linux/seccomp", json!({
             "defaultAction": "SCMP_ACT_ALLOW",
             "architectures": ["SCMP_ARCH_X86_64"],
@@ -192,7 +215,8 @@ fn a_filter_refuses_what_it_names() {
 #[test]
 fn a_read_only_root_refuses_and_its_mounts_do_not() {
     for_each_runtime(|runtime| {
-        let mut bundle = Bundle::new("touch /etc/x 2>/dev/null || echo refused; touch /dev/shm/x && echo fine");
+        let mut bundle =
+            Bundle::new("touch /etc/x 2>/dev/null || echo refused; touch /dev/shm/x && echo fine");
         bundle.set("/root/readonly", json!(true));
         assert_eq!(ok(&runtime.run(&bundle)), "refused\nfine", "{runtime:?}");
     });
@@ -203,10 +227,13 @@ fn cgroup_limits_hold() {
     for_each_runtime(|runtime| {
         // The fourth of these is one too many, in whatever way the shell says so.
         let mut bundle = Bundle::new("sleep 1000 & sleep 1000 & sleep 1000 & sleep 1000 & wait");
-        bundle.set("/linux/resources", json!({
-            "memory": { "limit": 64 << 20 }, "pids": { "limit": 3 },
-            "cpu": { "quota": 50_000, "period": 100_000 },
-        }));
+        bundle.set(
+            "/linux/resources",
+            json!({
+                "memory": { "limit": 64 << 20 }, "pids": { "limit": 3 },
+                "cpu": { "quota": 50_000, "period": 100_000 },
+            }),
+        );
         let outcome = runtime.run(&bundle);
         assert_ne!(outcome.exit, 0, "{runtime:?} {outcome:?}");
         assert!(outcome.stderr.contains("fork"), "{runtime:?} {outcome:?}");
@@ -229,7 +256,11 @@ fn without_a_user_namespace_root_is_the_hosts_but_bound() {
         bundle.without_user_namespace();
         let outcome = runtime.run(&bundle);
         let lines: Vec<&str> = ok(&outcome).lines().collect();
-        assert_eq!(lines, [namespace("self", "user").as_str(), "CapEff:\t00000000000000e3"], "{runtime:?}");
+        assert_eq!(
+            lines,
+            [namespace("self", "user").as_str(), "CapEff:\t00000000000000e3"],
+            "{runtime:?}"
+        );
     });
 }
 
@@ -258,7 +289,8 @@ fn counters_are_read_whoever_made_the_container() {
         let bundle = Bundle::new("exec sleep 1000");
         let running = runtime.start(&bundle);
         let cgroup = running.cgroup();
-        let procs: Vec<i32> = cgroup.procs().unwrap().iter().map(|pid| pid.as_raw_nonzero().get()).collect();
+        let procs: Vec<i32> =
+            cgroup.procs().unwrap().iter().map(|pid| pid.as_raw_nonzero().get()).collect();
         assert_eq!(procs, [running.pid], "{runtime:?}");
         let usage = cgroup.usage().unwrap();
         assert_eq!(usage.pids, Some(1), "{runtime:?}");

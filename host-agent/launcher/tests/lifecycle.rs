@@ -1,6 +1,8 @@
 //! The launcher's own promises: its errors, its terminals, and that nothing
 //! is left behind however a launch ends.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panic")]
+
 mod support;
 
 use std::fs;
@@ -79,7 +81,9 @@ fn the_step_that_failed_is_told_with_its_operand() {
             let error = launcher().create(bundle.path(), soon()).unwrap_err();
             assert_eq!(traces(&bundle.id).len(), 0, "{error}");
             match error {
-                LaunchError::Step { stage, operand, source } => (stage, operand, source.raw_os_error().unwrap()),
+                LaunchError::Step { stage, operand, source } => {
+                    (stage, operand, source.raw_os_error().unwrap())
+                }
                 other => panic!("{other:?}"),
             }
         };
@@ -184,14 +188,22 @@ fn a_terminal_is_the_containers_own_and_resizes() {
         });
         let started = running.try_exec(&process, Stdio::Terminal).unwrap();
         let master: &OwnedFd = started.terminal.as_ref().unwrap();
-        let heard = converse(master.try_clone().unwrap(), "tty; stat -c %u `tty`; stty size; echo o''ver\n", "over\r\n");
+        let heard = converse(
+            master.try_clone().unwrap(),
+            "tty; stat -c %u `tty`; stty size; echo o''ver\n",
+            "over\r\n",
+        );
         assert!(heard.contains("/dev/pts/0\r\n1000\r\n26 81\r\n"), "{heard}");
         let size = rustix::termios::Winsize { ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(master, size).unwrap();
         let heard = converse(master.try_clone().unwrap(), "stty size; echo o''ver\n", "over\r\n");
         assert!(heard.contains("40 120"), "{heard}");
         // The controlling terminal: its interrupt key ends the job in front.
-        let heard = converse(master.try_clone().unwrap(), "sleep 1000\n\x03echo o''ver $?\n", "over 130\r\n");
+        let job = "sh -c \"echo on''going; exec sleep 1000\"\n";
+        converse(master.try_clone().unwrap(), job, "ongoing\r\n");
+        let heard = converse(master.try_clone().unwrap(), "\x03", "^C");
+        assert!(heard.contains("^C"), "{heard}");
+        let heard = converse(master.try_clone().unwrap(), "echo o''ver $?\n", "over 130\r\n");
         assert!(heard.contains("over 130"), "{heard}");
         converse(master.try_clone().unwrap(), "exit 3\n", "\0");
         assert_eq!(started.wait().unwrap(), Exit::Code(3));
@@ -202,7 +214,9 @@ fn a_terminal_is_the_containers_own_and_resizes() {
 #[test]
 fn init_has_a_console() {
     for_builtin(|| {
-        let mut bundle = Bundle::new("tty; stty size; echo x > /dev/console; stat -c %t:%T /dev/console; echo o''ver");
+        let mut bundle = Bundle::new(
+            "tty; stty size; echo x > /dev/console; stat -c %t:%T /dev/console; echo o''ver",
+        );
         bundle.set("/process/terminal", json!(true));
         bundle.set("/process/consoleSize", json!({ "width": 90, "height": 30 }));
         bundle.write();
@@ -235,7 +249,8 @@ fn a_process_that_forks_on_is_killed_with_all_its_own() {
 fn memory_beyond_the_limit_is_an_oom_kill() {
     for_builtin(|| {
         let mut bundle = Bundle::new("dd if=/dev/zero of=/dev/null bs=64M count=1; echo $?");
-        bundle.set("/linux/resources", json!({ "memory": { "limit": 16 << 20, "swap": 16 << 20 } }));
+        bundle
+            .set("/linux/resources", json!({ "memory": { "limit": 16 << 20, "swap": 16 << 20 } }));
         bundle.write();
         let (stdio, streams) = support::runtime::pipes();
         let created = launcher().create_with(bundle.path(), stdio, soon()).unwrap();
@@ -279,7 +294,9 @@ fn what_is_not_offered_is_refused_by_name() {
         let refused = |pointer: &str, value: serde_json::Value| {
             let mut bundle = Bundle::new("true");
             bundle.set(pointer, value).write();
-            let error = launcher().create(bundle.path(), Instant::now() + Duration::from_secs(5)).unwrap_err();
+            let error = launcher()
+                .create(bundle.path(), Instant::now() + Duration::from_secs(5))
+                .unwrap_err();
             let mut text = error.to_string();
             if let Some(source) = std::error::Error::source(&error) {
                 text = format!("{text}: {source}");

@@ -10,9 +10,12 @@ use std::{
 use rolltop_proto::v1::{self, host_agent_server::HostAgentServer};
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig, server::Router};
+use tonic::transport::{
+    Certificate, Identity, Server, ServerTlsConfig,
+    server::{Router, TcpIncoming},
+};
 
 use super::service::Service;
 use crate::{config::Listen, host::Host};
@@ -128,8 +131,11 @@ pub async fn serve(
         let server = Server::builder()
             .tls_config(tls)?
             .http2_keepalive_interval(Some(std::time::Duration::from_secs(20)));
+        // Without it the kernel holds small messages back for up to 40 ms, which
+        // is most of what a start takes.
+        let incoming = TcpIncoming::from(tcp).with_nodelay(Some(true));
         router(server, &host)?
-            .serve_with_incoming_shutdown(TcpListenerStream::new(tcp), shutdown.cancelled_owned())
+            .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
             .await
             .map_err(ServeError::from)
     };

@@ -119,11 +119,17 @@ impl HostAgent for Service {
         _request: Request<v1::WatchHostDesktopsRequest>,
     ) -> Result<Response<Self::WatchDesktopsStream>, Status> {
         let (now, events) = self.host.registry.watch();
-        let snapshot = now.into_iter().map(|view| Ok(event(&view)));
-        let synced =
-            v1::HostDesktopEvent { event: Some(v1::host_desktop_event::Event::Synced(true)) };
-        let first = stream::iter(snapshot.chain([Ok(synced)]).collect::<Vec<_>>());
-        Ok(Response::new(Box::pin(first.chain(changes(events)))))
+        let service = self.clone();
+        let tell = move |view: Result<Arc<View>, Status>| {
+            let service = service.clone();
+            async move { Ok(desktop_event(service.measure(view?.as_ref().clone()).await)) }
+        };
+        let synced = v1::HostDesktopEvent { event: Some(v1::host_desktop_event::Event::Synced(true)) };
+        let answers = stream::iter(now.into_iter().map(Ok))
+            .then(tell.clone())
+            .chain(stream::once(async { Ok(synced) }))
+            .chain(changes(events).then(tell));
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn exec(
@@ -215,6 +221,9 @@ impl Service {
     }
 
     async fn measure(&self, view: View) -> v1::HostDesktop {
+        if view.state().is_final() {
+            return convert::desktop(&view, Measured::default());
+        }
         let host = Arc::clone(&self.host);
         blocking(move || {
             let group = host.cgroup(view.record.number);
@@ -241,8 +250,7 @@ fn grace(given: prost_types::Duration) -> Result<Duration, Status> {
         .ok_or_else(|| invalid_field("grace", format!("use 0 to {} seconds", MAX_GRACE.as_secs())))
 }
 
-fn event(view: &View) -> v1::HostDesktopEvent {
-    let desktop = convert::desktop(view, Measured::default());
+fn desktop_event(desktop: v1::HostDesktop) -> v1::HostDesktopEvent {
     v1::HostDesktopEvent { event: Some(v1::host_desktop_event::Event::Desktop(desktop)) }
 }
 
@@ -250,9 +258,9 @@ fn event(view: &View) -> v1::HostDesktopEvent {
 /// anew: a change it missed would otherwise be missed for good.
 fn changes(
     events: broadcast::Receiver<Arc<View>>,
-) -> impl Stream<Item = Result<v1::HostDesktopEvent, Status>> + Send {
+) -> impl Stream<Item = Result<Arc<View>, Status>> + Send {
     BroadcastStream::new(events).map(|received| match received {
-        Ok(view) => Ok(event(&view)),
+        Ok(view) => Ok(view),
         Err(BroadcastStreamRecvError::Lagged(missed)) => Err(error::status(
             Code::Aborted,
             "WATCH_LAGGED",

@@ -9,8 +9,15 @@ use super::{CgroupError, write};
 /// What every container may use whatever its rules say: the nodes OCI promises
 /// in `/dev`, and its terminals.
 const ALWAYS: [&str; 9] = [
-    "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:1 rwm",
-    "c 5:2 rwm", "c 136:* rwm",
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c 5:0 rwm",
+    "c 5:1 rwm",
+    "c 5:2 rwm",
+    "c 136:* rwm",
 ];
 
 pub(super) fn apply(

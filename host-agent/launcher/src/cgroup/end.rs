@@ -63,10 +63,12 @@ impl Cgroup {
         loop {
             let victims = signalled.as_ref().map_or(&[][..], Vec::as_slice);
             for victim in victims {
-                poll_until(victim, PollFlags::IN, deadline).map_err(|source| CgroupError::File {
-                    action: "await the end of a process in",
-                    path: self.tracking().next().map(Path::to_path_buf).unwrap_or_default(),
-                    source,
+                poll_until(victim, PollFlags::IN, deadline).map_err(|source| {
+                    CgroupError::File {
+                        action: "await the end of a process in",
+                        path: self.tracking().next().map(Path::to_path_buf).unwrap_or_default(),
+                        source,
+                    }
                 })?;
             }
             if self.procs()?.is_empty() {

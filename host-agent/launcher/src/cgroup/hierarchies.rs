@@ -36,8 +36,20 @@ pub(super) struct Hierarchy {
 
 /// Version 1 controllers, as mount options name them.
 const CONTROLLERS: [&str; 14] = [
-    "blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "misc",
-    "net_cls", "net_prio", "perf_event", "pids", "rdma",
+    "blkio",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "devices",
+    "freezer",
+    "hugetlb",
+    "memory",
+    "misc",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "pids",
+    "rdma",
 ];
 
 /// Version 2 controllers to enable for cgroups to come.
@@ -72,7 +84,9 @@ impl Hierarchies {
     /// programs in their place, which this launcher does not write.
     #[must_use]
     pub fn has_device_rules(&self) -> bool {
-        self.legacy.iter().any(|hierarchy| hierarchy.controllers.iter().any(|name| name == "devices"))
+        self.legacy
+            .iter()
+            .any(|hierarchy| hierarchy.controllers.iter().any(|name| name == "devices"))
     }
 
     fn parse(mountinfo: &str) -> Self {
@@ -129,7 +143,9 @@ impl Hierarchies {
         self.legacy
             .iter()
             .find(|hierarchy| {
-                controllers.split(',').all(|name| hierarchy.controllers.iter().any(|own| own == name))
+                controllers
+                    .split(',')
+                    .all(|name| hierarchy.controllers.iter().any(|own| own == name))
             })
             .map(|hierarchy| Home::Legacy(&hierarchy.mount))
     }

@@ -134,7 +134,11 @@ fn apply_unified(cgroup: &Cgroup, file: &str, value: &str) -> Result<(), CgroupE
     };
     // A name with a dot and no slash is a controller's file here, and no way
     // to another cgroup.
-    if file.contains('/') || !file.contains('.') || file.starts_with('.') || file.starts_with("cgroup.") {
+    if file.contains('/')
+        || !file.contains('.')
+        || file.starts_with('.')
+        || file.starts_with("cgroup.")
+    {
         return Err(CgroupError::Unsupported { field: FIELD, reason: "not a controller's file" });
     }
     write(&directory.join(file), value)

@@ -137,14 +137,13 @@ impl Cgroup {
         let cgroup = Self::open(hierarchies, path)?;
         limits::refuse(resources)?;
         let mut made = Vec::new();
-        let result = cgroup
-            .make(hierarchies, &mut made)
-            .and_then(|()| limits::apply(&cgroup, resources));
+        let result =
+            cgroup.make(hierarchies, &mut made).and_then(|()| limits::apply(&cgroup, resources));
         match result {
             Ok(()) => Ok(cgroup),
             Err(error) => {
                 for directory in made.iter().rev() {
-                    // New and empty, so it goes; the first error counts.
+                    #[expect(clippy::let_underscore_must_use, reason = "the first error counts")]
                     let _ = fs::remove_dir(directory);
                 }
                 Err(error)
@@ -292,9 +291,7 @@ fn make_directory(path: &Path) -> Result<(), CgroupError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Err(CgroupError::Exists { path: path.to_path_buf() })
         }
-        Err(source) => {
-            Err(CgroupError::File { action: "make", path: path.to_path_buf(), source })
-        }
+        Err(source) => Err(CgroupError::File { action: "make", path: path.to_path_buf(), source }),
     }
 }
 
@@ -316,7 +313,9 @@ fn collect_procs(directory: &Path, found: &mut Vec<Pid>) -> Result<(), CgroupErr
     };
     for line in text.lines() {
         let pid = line.parse().ok().and_then(Pid::from_raw);
-        found.push(pid.ok_or_else(|| CgroupError::Garbage { path: path.clone(), text: line.into() })?);
+        found.push(
+            pid.ok_or_else(|| CgroupError::Garbage { path: path.clone(), text: line.into() })?,
+        );
     }
     for child in children(directory)? {
         collect_procs(&child, found)?;

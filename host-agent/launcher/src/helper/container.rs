@@ -184,7 +184,8 @@ fn write_sysctls(plan: &ContainerPlan) -> Result<(), Failure> {
     let proc = mounts::private_proc().at(Stage::SetSysctl, "proc")?;
     for (path, value) in &plan.sysctls {
         let name = path.display();
-        let file = mounts::open_in(&proc, &Path::new("sys").join(path)).at(Stage::SetSysctl, &name)?;
+        let file =
+            mounts::open_in(&proc, &Path::new("sys").join(path)).at(Stage::SetSysctl, &name)?;
         let written = write(&file, value.as_bytes()).at(Stage::SetSysctl, &name)?;
         if written != value.len() {
             return Err(Errno::IO).at(Stage::SetSysctl, name);

@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{OFlags, ResolveFlags, openat2, symlinkat};
 use rustix::fs::Mode;
+use rustix::fs::{OFlags, ResolveFlags, openat2, symlinkat};
 use rustix::io::Errno;
 
 use super::mounts::attach;
@@ -25,8 +25,7 @@ const LINKS: [(&str, &str); 5] = [
 /// binds a whole `/dev` of its own.
 pub(super) fn wanted(mounts: &[MountPlan]) -> bool {
     mounts.iter().all(|mount| {
-        mount.destination != Path::new("/dev")
-            || !matches!(mount.source, MountSource::Bind { .. })
+        mount.destination != Path::new("/dev") || !matches!(mount.source, MountSource::Bind { .. })
     })
 }
 

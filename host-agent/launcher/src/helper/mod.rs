@@ -38,7 +38,10 @@ pub fn main() -> ExitCode {
     match run(&control) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Ending::Failed(failure)) => {
-            // The agent may be gone, which ends this process as well.
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "without the agent there is nobody to tell"
+            )]
             let _ = report(control.as_fd(), &Report::Failed(failure));
             ExitCode::FAILURE
         }

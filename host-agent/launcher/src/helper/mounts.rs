@@ -117,10 +117,8 @@ fn make_cgroups(tree: &Tree, plan: &MountPlan) -> Result<(), Failure> {
 
 impl ReadOnlyLater {
     pub(super) fn apply(&self) -> Result<(), Failure> {
-        let change = MountChange {
-            set: Some(MountAttrFlags::MOUNT_ATTR_RDONLY),
-            ..MountChange::default()
-        };
+        let change =
+            MountChange { set: Some(MountAttrFlags::MOUNT_ATTR_RDONLY), ..MountChange::default() };
         change_mount(self.mount.as_fd(), &change).at(Stage::MakeReadOnly, &self.name)
     }
 }
@@ -157,10 +155,8 @@ pub(super) fn mask(tree: &Tree, path: &Path) -> Result<(), Failure> {
     };
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let cover = open_tree(CWD, cover, flags).at(Stage::Mask, &name)?;
-    let change = MountChange {
-        set: Some(MountAttrFlags::MOUNT_ATTR_RDONLY),
-        ..MountChange::default()
-    };
+    let change =
+        MountChange { set: Some(MountAttrFlags::MOUNT_ATTR_RDONLY), ..MountChange::default() };
     change_mount(cover.as_fd(), &change).at(Stage::Mask, &name)?;
     attach(cover.as_fd(), place.as_fd()).at(Stage::Mask, name)
 }

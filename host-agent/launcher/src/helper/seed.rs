@@ -56,7 +56,8 @@ fn build() -> Result<OwnedFd, Failure> {
         .at(Stage::MakeSeed, "/dev/null")?;
     let options = [("mode", Some("0755")), ("size", Some("16k")), ("nr_inodes", Some("16"))];
     let guarded = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let root = new_file_system("tmpfs", "rolltop", options, guarded).at(Stage::MakeSeed, "tmpfs")?;
+    let root =
+        new_file_system("tmpfs", "rolltop", options, guarded).at(Stage::MakeSeed, "tmpfs")?;
     let over = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .at(Stage::MakeSeed, "/")?;
     attach(root.as_fd(), over.as_fd()).at(Stage::MakeSeed, "attach")?;

@@ -28,7 +28,11 @@ impl Sources {
     pub(super) fn open(plan: &ContainerPlan) -> Result<Self, Failure> {
         Ok(Self {
             root: open_root(&plan.root)?,
-            binds: plan.mounts.iter().filter_map(|mount| open_bind(mount).transpose()).collect::<Result<_, _>>()?,
+            binds: plan
+                .mounts
+                .iter()
+                .filter_map(|mount| open_bind(mount).transpose())
+                .collect::<Result<_, _>>()?,
             devices: open_devices(plan)?,
         })
     }

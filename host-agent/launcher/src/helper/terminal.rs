@@ -43,12 +43,8 @@ impl Terminal {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let slave = ioctl_tiocgptpeer(&master, flags).at(STAGE, "peer")?;
         if size.columns != 0 && size.rows != 0 {
-            let size = Winsize {
-                ws_row: size.rows,
-                ws_col: size.columns,
-                ws_xpixel: 0,
-                ws_ypixel: 0,
-            };
+            let size =
+                Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
             tcsetwinsize(&master, size).at(STAGE, "size")?;
         }
         Ok(Self { master, slave })

@@ -10,7 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinkat, statat,
+};
 use rustix::io::Errno;
 
 use crate::error::{AtStage, Failure, Stage};
@@ -58,9 +60,10 @@ impl Tree {
         let name = path.display();
         let open = || self.open(path, ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS);
         let place = match open() {
-            Err(Errno::NOENT) => {
-                self.make(path, Kind::Directory).and_then(|_| open()).at(Stage::FindMountPoint, &name)?
-            }
+            Err(Errno::NOENT) => self
+                .make(path, Kind::Directory)
+                .and_then(|_| open())
+                .at(Stage::FindMountPoint, &name)?,
             result => result.at(Stage::FindMountPoint, &name)?,
         };
         Ok(place)
@@ -158,11 +161,8 @@ fn create(here: &OwnedFd, name: &OsStr, kind: Kind) -> Result<(), Errno> {
     let made = match kind {
         Kind::Directory => mkdirat(here, name, Mode::from_raw_mode(0o755)),
         Kind::File => {
-            let flags = OFlags::WRONLY
-                | OFlags::CREATE
-                | OFlags::EXCL
-                | OFlags::NOFOLLOW
-                | OFlags::CLOEXEC;
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             openat(here, name, flags, Mode::from_raw_mode(0o644)).map(drop)
         }
     };

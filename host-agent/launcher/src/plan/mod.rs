@@ -143,8 +143,7 @@ impl ContainerPlan {
 impl DevicePlan {
     fn new(device: &LinuxDevice) -> Result<Self, PlanError> {
         let number = |field: &str, number: i64| {
-            u32::try_from(number)
-                .map_err(|_| invalid(field, number, "must be a device number"))
+            u32::try_from(number).map_err(|_| invalid(field, number, "must be a device number"))
         };
         let character = match device.typ() {
             LinuxDeviceType::C | LinuxDeviceType::U => true,

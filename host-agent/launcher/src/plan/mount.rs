@@ -73,7 +73,11 @@ impl MountPlan {
             return Err(unsupported(field, "/", "the root comes from `root`"));
         }
         if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-            return Err(unsupported(field, "uidMappings", "the caller maps ids of its trees itself"));
+            return Err(unsupported(
+                field,
+                "uidMappings",
+                "the caller maps ids of its trees itself",
+            ));
         }
         let mut plan = Self {
             destination,

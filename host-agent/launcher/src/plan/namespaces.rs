@@ -66,7 +66,11 @@ impl NamespacePlan {
                     LinuxNamespaceType::Network | LinuxNamespaceType::Ipc | LinuxNamespaceType::Uts,
                     Some(path),
                 ) => {
-                    return Err(invalid("linux.namespaces.path", path.display(), "must be absolute"));
+                    return Err(invalid(
+                        "linux.namespaces.path",
+                        path.display(),
+                        "must be absolute",
+                    ));
                 }
                 (
                     LinuxNamespaceType::Mount
@@ -84,7 +88,11 @@ impl NamespacePlan {
             }
         }
         if plan.new & LinuxNamespaceType::Mount as u64 == 0 {
-            return Err(unsupported("linux.namespaces", "no mount", "a container has its own mounts"));
+            return Err(unsupported(
+                "linux.namespaces",
+                "no mount",
+                "a container has its own mounts",
+            ));
         }
         if plan.new & LinuxNamespaceType::Pid as u64 == 0 {
             return Err(unsupported(
@@ -145,10 +153,7 @@ fn id_maps(linux: &Linux, new_user: bool) -> Result<Option<IdMaps>, PlanError> {
     }
 }
 
-fn mappings(
-    field: &str,
-    mappings: Option<&[LinuxIdMapping]>,
-) -> Result<Vec<IdMapping>, PlanError> {
+fn mappings(field: &str, mappings: Option<&[LinuxIdMapping]>) -> Result<Vec<IdMapping>, PlanError> {
     let mappings = mappings.unwrap_or_default();
     if mappings.len() > MAX_MAPPINGS {
         return Err(invalid(field, mappings.len(), "the kernel takes 340 mappings at most"));
@@ -177,6 +182,9 @@ fn mappings(
 impl IdMaps {
     /// The text of `/proc/PID/uid_map` and `gid_map`.
     pub(crate) fn text(mappings: &[IdMapping]) -> String {
-        mappings.iter().map(|map| format!("{} {} {}\n", map.inside, map.outside, map.count)).collect()
+        mappings
+            .iter()
+            .map(|map| format!("{} {} {}\n", map.inside, map.outside, map.count))
+            .collect()
     }
 }

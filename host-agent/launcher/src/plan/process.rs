@@ -235,8 +235,9 @@ impl TerminalPlan {
             return Ok(Self { columns: 0, rows: 0 });
         };
         let cells = |cells: u64| {
-            u16::try_from(cells)
-                .map_err(|_| invalid(format!("{field}.consoleSize"), cells, "must be 65535 at most"))
+            u16::try_from(cells).map_err(|_| {
+                invalid(format!("{field}.consoleSize"), cells, "must be 65535 at most")
+            })
         };
         Ok(Self { columns: cells(size.width())?, rows: cells(size.height())? })
     }

@@ -41,7 +41,11 @@ pub(super) fn linux(linux: &Linux) -> Result<(), PlanError> {
     }
     for (field, set, reason) in [
         ("linux.netDevices", linux.net_devices().is_some(), "the caller makes the network"),
-        ("linux.mountLabel", linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()), "no SELinux here"),
+        (
+            "linux.mountLabel",
+            linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()),
+            "no SELinux here",
+        ),
         ("linux.intelRdt", linux.intel_rdt().is_some(), "no cache allocation here"),
         ("linux.memoryPolicy", linux.memory_policy().is_some(), "no NUMA placement here"),
         ("linux.personality", linux.personality().is_some(), "native programs only"),

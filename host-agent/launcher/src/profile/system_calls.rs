@@ -9,7 +9,8 @@
 //! before the call existed.
 
 use oci_spec::runtime::{
-    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompOperator, LinuxSyscall,
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder,
+    LinuxSeccompOperator, LinuxSyscall,
 };
 
 /// Whether programs in a desktop may make namespaces of their own.
@@ -120,10 +121,7 @@ const ALLOWED: [(&str, &str); 17] = [
          sched_setaffinity sched_getattr sched_setattr getcpu getpriority setpriority ioprio_get \
          ioprio_set",
     ),
-    (
-        "limits and facts",
-        "getrlimit setrlimit prlimit64 getrusage uname sysinfo",
-    ),
+    ("limits and facts", "getrlimit setrlimit prlimit64 getrusage uname sysinfo"),
     (
         "sockets; families in a rule of its own",
         "socketpair bind listen accept accept4 connect getsockname getpeername getsockopt \
@@ -142,28 +140,39 @@ const ALLOWED: [(&str, &str); 17] = [
 
 /// Reason and names.
 const DENIED: [(&str, &str); 17] = [
-    ("replaces or extends the host's kernel",
-     "kexec_load kexec_file_load init_module finit_module delete_module create_module"),
+    (
+        "replaces or extends the host's kernel",
+        "kexec_load kexec_file_load init_module finit_module delete_module create_module",
+    ),
     ("runs code in the kernel", "bpf"),
     ("measures other desktops through shared hardware", "perf_event_open"),
-    ("opens files past every path check, of any mount (CVE-2015-1334 and its kin)",
-     "open_by_handle_at"),
-    ("keyrings belong to users of the whole host, not to a namespace",
-     "keyctl add_key request_key"),
+    (
+        "opens files past every path check, of any mount (CVE-2015-1334 and its kin)",
+        "open_by_handle_at",
+    ),
+    (
+        "keyrings belong to users of the whole host, not to a namespace",
+        "keyctl add_key request_key",
+    ),
     ("holds the kernel still in the middle of a copy: the attacker's stopwatch", "userfaultfd"),
-    ("a second system call table that this filter cannot see",
-     "io_uring_setup io_uring_enter io_uring_register"),
-    ("the desktop's mounts are the host's to make, and masked paths depend on them",
-     "mount umount umount2 pivot_root move_mount open_tree open_tree_attr mount_setattr fsopen \
-      fsconfig fsmount fspick"),
-    ("swap, accounting and quotas are the host's",
-     "swapon swapoff acct quotactl quotactl_fd"),
+    (
+        "a second system call table that this filter cannot see",
+        "io_uring_setup io_uring_enter io_uring_register",
+    ),
+    (
+        "the desktop's mounts are the host's to make, and masked paths depend on them",
+        "mount umount umount2 pivot_root move_mount open_tree open_tree_attr mount_setattr fsopen \
+      fsconfig fsmount fspick",
+    ),
+    ("swap, accounting and quotas are the host's", "swapon swapoff acct quotactl quotactl_fd"),
     ("the clock is the host's", "settimeofday clock_settime stime"),
     ("the machine is the host's", "reboot ioperm iopl vhangup"),
     ("the kernel's log tells of other desktops", "syslog"),
     ("names come from the host", "sethostname setdomainname"),
-    ("placement on memory nodes is the host's; programs do without",
-     "mbind set_mempolicy set_mempolicy_home_node migrate_pages move_pages"),
+    (
+        "placement on memory nodes is the host's; programs do without",
+        "mbind set_mempolicy set_mempolicy_home_node migrate_pages move_pages",
+    ),
     ("watches whole mounts; inotify serves a desktop", "fanotify_init fanotify_mark"),
     ("relics with a history of holes", "lookup_dcookie nfsservctl sysfs uselib _sysctl"),
     ("changes the confinement of the process itself", "lsm_set_self_attr"),
@@ -178,8 +187,7 @@ const NAMESPACE_CALLS: &str = "unshare setns";
 /// own architecture is named.
 #[must_use]
 pub fn default_seccomp(nested: NestedNamespaces) -> LinuxSeccomp {
-    let mut rules: Vec<LinuxSyscall> =
-        ALLOWED.iter().map(|(_, names)| allow(names, &[])).collect();
+    let mut rules: Vec<LinuxSyscall> = ALLOWED.iter().map(|(_, names)| allow(names, &[])).collect();
     rules.extend(DENIED.iter().map(|(_, names)| deny(names)));
     rules.push(allow("socket", &[arg(LinuxSeccompOperator::ScmpCmpLt, FIRST_ODD_FAMILY, None)]));
     rules.extend(PERSONALITIES.iter().map(|&domain| {

@@ -98,7 +98,8 @@ pub fn give_to_container(path: &Path) {
 }
 
 fn config(id: &str, script: &str) -> Value {
-    let capabilities = json!(["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_DAC_OVERRIDE"]);
+    let capabilities =
+        json!(["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_DAC_OVERRIDE"]);
     json!({
         "ociVersion": "1.0.2",
         "hostname": "desk",

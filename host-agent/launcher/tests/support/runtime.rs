@@ -101,7 +101,8 @@ impl Runtime {
             }
             Self::Builtin => {
                 let (stdio, streams) = pipes();
-                let created = launcher().create_with(bundle.path(), stdio, Instant::now() + LIMIT)?;
+                let created =
+                    launcher().create_with(bundle.path(), stdio, Instant::now() + LIMIT)?;
                 let cgroup = created.cgroup().cloned();
                 let started = created.start()?;
                 let outcome = streams.collect(&started);
@@ -241,9 +242,7 @@ pub struct Streams {
 }
 
 pub fn pipes() -> (Stdio, Streams) {
-    let pipe = || {
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap()
-    };
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let (stdin, feeder) = pipe();
     drop(feeder);
     let (stdout, their_stdout) = pipe();
