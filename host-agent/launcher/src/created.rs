@@ -30,6 +30,13 @@ pub struct Created {
     pid: Pid,
 }
 
+/// A container whose namespaces exist while the rest of it is being built: see
+/// [`Launcher::begin`](crate::Launcher::begin). Dropping it undoes everything.
+#[derive(Debug)]
+pub struct Creating {
+    created: Created,
+}
+
 /// Everything a launch has made so far; undone when dropped.
 #[derive(Debug)]
 pub(crate) struct Attempt {
@@ -42,11 +49,34 @@ pub(crate) struct Attempt {
     began: Instant,
 }
 
+// === impl Creating ===
+
+impl Creating {
+    pub(crate) fn new(attempt: Attempt) -> Self {
+        Self { created: Created::new(attempt) }
+    }
+
+    /// See [`Created::pid`].
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.created.pid()
+    }
+
+    /// Waits until the container is complete but for its program.
+    ///
+    /// # Errors
+    /// See [`LaunchError`]; nothing is left behind then.
+    pub fn finish(mut self, deadline: Instant) -> Result<Created, LaunchError> {
+        self.created.attempt.reach_ready(deadline)?;
+        Ok(self.created)
+    }
+}
+
 // === impl Created ===
 
 impl Created {
-    pub(crate) fn new(attempt: Attempt) -> Self {
-        // `reach_ready` has seen to it that there is a process.
+    fn new(attempt: Attempt) -> Self {
+        // `reach_spawned` has seen to it that there is a process.
         let pid = attempt.process.as_ref().map_or(Pid::INIT, |(pid, _)| *pid);
         Self { attempt, pid }
     }
@@ -109,6 +139,19 @@ impl Attempt {
 
     pub(crate) fn control(&self) -> BorrowedFd<'_> {
         self.control.as_fd()
+    }
+
+    /// Goes on until the process exists.
+    pub(crate) fn reach_spawned(&mut self, deadline: Instant) -> Result<(), LaunchError> {
+        let during = "make the container's namespaces";
+        while self.process.is_none() {
+            match self.step(deadline, during)? {
+                Some(Report::Spawned { .. }) => {}
+                Some(_) => return Err(disorder()),
+                None => return Err(LaunchError::Killed { during }),
+            }
+        }
+        Ok(())
     }
 
     /// Goes on until the process waits to be started.

@@ -1,7 +1,7 @@
 //! The launcher as its caller sees it.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -9,14 +9,14 @@ use std::process::{Child, Command, Stdio as HelperStdio};
 use std::time::{Duration, Instant};
 
 use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccomp, Process, Spec};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::Pid;
 
 use crate::cgroup::{Cgroup, Hierarchies};
-use crate::created::{Attempt, Created};
+use crate::created::{Attempt, Created, Creating};
 use crate::error::LaunchError;
+use crate::memory::{json_file, sealed_copy};
 use crate::plan::{ContainerPlan, ExecPlan, ProcessPlan, TerminalPlan};
 use crate::seccomp::FilterCache;
 use crate::started::{Started, Stdio};
@@ -86,6 +86,21 @@ impl Launcher {
         stdio: impl Into<Option<Stdio>>,
         deadline: Instant,
     ) -> Result<Created, LaunchError> {
+        self.begin(bundle, stdio, deadline)?.finish(deadline)
+    }
+
+    /// The first half of [`create_with`](Self::create_with): returns as soon as
+    /// the container's namespaces exist, so that its network can be made while
+    /// its file systems are.
+    ///
+    /// # Errors
+    /// See [`LaunchError`]; nothing is left behind then.
+    pub fn begin(
+        &self,
+        bundle: &Path,
+        stdio: impl Into<Option<Stdio>>,
+        deadline: Instant,
+    ) -> Result<Creating, LaunchError> {
         let spec = load(bundle)?;
         let mut plan = ContainerPlan::new(bundle, &spec)?;
         let stdio = settle_stdio(&mut plan.process, stdio.into());
@@ -95,11 +110,16 @@ impl Launcher {
         if let Some(linux) = spec.linux()
             && let Some(path) = linux.cgroups_path()
         {
-            let resources = linux.resources().clone().unwrap_or_default();
+            let mut resources = linux.resources().clone().unwrap_or_default();
+            if !self.hierarchies.has_device_rules() && plan.cannot_make_nodes() {
+                // Nothing for rules to do: the root is mounted nodev, and the
+                // nodes that are bound are those the configuration names.
+                resources.set_devices(None);
+            }
             attempt.cgroup = Some(Cgroup::create(&self.hierarchies, path, &resources)?);
         }
         let cgroup = attempt.cgroup.as_ref().map(Cgroup::open_directories).transpose()?;
-        let plan = memory_file("plan", &plan).map_err(send_failed)?;
+        let plan = json_file("plan", &plan).map_err(send_failed)?;
         let mut parcel = Parcel::new(Task::Create);
         parcel.add(Role::Plan, plan.as_fd());
         parcel.add(Role::Seed, self.seed.as_fd());
@@ -111,8 +131,8 @@ impl Launcher {
         }
         parcel.add_stdio(&stdio);
         parcel.send(attempt.control()).map_err(send_failed)?;
-        attempt.reach_ready(deadline)?;
-        Ok(Created::new(attempt))
+        attempt.reach_spawned(deadline)?;
+        Ok(Creating::new(attempt))
     }
 
     /// Executes `process` in the running container of `bundle`, whose init is
@@ -148,7 +168,7 @@ impl Launcher {
         if !alive(init) {
             return Err(LaunchError::ContainerGone);
         }
-        let plan = memory_file("plan", &plan).map_err(send_failed)?;
+        let plan = json_file("plan", &plan).map_err(send_failed)?;
         let mut parcel = Parcel::new(Task::Exec);
         parcel.add(Role::Plan, plan.as_fd());
         parcel.add(Role::Init, init);
@@ -301,30 +321,6 @@ fn foreign_namespaces(pid: Pid) -> Result<u64, LaunchError> {
         }
     }
     Ok(foreign)
-}
-
-/// A copy in memory that nobody can change any more.
-fn sealed_copy(program: &Path) -> io::Result<OwnedFd> {
-    let mut source = File::open(program)?;
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let name = "rolltop-launcher";
-    let copy = match memfd_create(name, flags | MemfdFlags::EXEC) {
-        // Before Linux 6.3 every memory file is executable and the flag unknown.
-        Err(Errno::INVAL) => memfd_create(name, flags)?,
-        result => result?,
-    };
-    let mut copy = File::from(copy);
-    io::copy(&mut source, &mut copy)?;
-    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    fcntl_add_seals(&copy, seals)?;
-    Ok(copy.into())
-}
-
-/// A memory file holding `value` as JSON.
-fn memory_file(name: &str, value: &impl serde::Serialize) -> io::Result<OwnedFd> {
-    let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
-    file.write_all(&serde_json::to_vec(value)?)?;
-    Ok(file.into())
 }
 
 /// Whether the process of `pidfd` has not ended yet.

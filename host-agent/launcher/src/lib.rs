@@ -36,13 +36,14 @@ mod error;
 #[doc(hidden)]
 pub mod helper;
 mod launcher;
+mod memory;
 mod plan;
 pub mod profile;
 mod seccomp;
 mod started;
 mod wire;
 
-pub use created::Created;
+pub use created::{Created, Creating};
 pub use error::{LaunchError, Stage};
 pub use launcher::Launcher;
 pub use plan::PlanError;

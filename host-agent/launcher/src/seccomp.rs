@@ -10,8 +10,7 @@
 //! programs) ends the process.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +20,6 @@ use oci_spec::runtime::{
     LinuxSeccompOperator, LinuxSyscall,
 };
 use rolltop_sys::seccomp::{FilterFlags, Instruction};
-use rustix::fs::{MemfdFlags, memfd_create};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch,
@@ -29,6 +27,8 @@ use seccompiler::{
 use serde::{Deserialize, Serialize};
 use syscalls::Sysno;
 use thiserror::Error;
+
+use crate::memory::json_file;
 
 /// Why a profile does not compile.
 #[derive(Debug, Error)]
@@ -94,7 +94,7 @@ impl FilterCache {
             return Ok(Arc::clone(file));
         }
         let stack = FilterStack::compile(profile)?;
-        let file = Arc::new(stack.store().map_err(FilterError::Store)?);
+        let file = Arc::new(json_file("filters", &stack).map_err(FilterError::Store)?);
         if stored.len() >= MAX_PROFILES {
             stored.clear();
         }
@@ -178,12 +178,6 @@ impl FilterStack {
             .map_err(FilterError::Compile)?;
         self.programs.push(program.iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect());
         Ok(())
-    }
-
-    fn store(&self) -> io::Result<OwnedFd> {
-        let mut file = File::from(memfd_create("filters", MemfdFlags::CLOEXEC)?);
-        file.write_all(&serde_json::to_vec(self)?)?;
-        Ok(file.into())
     }
 }
 

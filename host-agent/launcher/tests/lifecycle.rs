@@ -23,7 +23,8 @@ fn soon() -> Instant {
 #[test]
 fn a_created_container_waits_with_its_namespaces_made() {
     for_builtin(|| {
-        let bundle = Bundle::new("exec sleep 1000");
+        let mut bundle = Bundle::new("");
+        bundle.set("/process/args", json!(["sleep", "1000"]));
         bundle.write();
         let created = launcher().create(bundle.path(), soon()).unwrap();
         let pid = created.pid().as_raw_nonzero().to_string();
@@ -37,6 +38,23 @@ fn a_created_container_waits_with_its_namespaces_made() {
         started.signal(Signal::KILL).unwrap();
         assert_eq!(started.wait().unwrap(), Exit::Signal(9));
         end_cgroup(cgroup);
+    });
+}
+
+#[test]
+fn namespaces_can_be_used_while_the_rest_is_built() {
+    for_builtin(|| {
+        let bundle = Bundle::new("exit 4");
+        bundle.write();
+        let creating = launcher().begin(bundle.path(), None, soon()).unwrap();
+        let pid = creating.pid().as_raw_nonzero().to_string();
+        assert_ne!(namespace(&pid, "net"), namespace("self", "net"));
+        let created = creating.finish(soon()).unwrap();
+        let cgroup = created.cgroup().cloned();
+        assert_eq!(created.start().unwrap().wait().unwrap(), Exit::Code(4));
+        end_cgroup(cgroup);
+        drop(launcher().begin(bundle.path(), None, soon()).unwrap());
+        assert_eq!(traces(&bundle.id).len(), 0);
     });
 }
 

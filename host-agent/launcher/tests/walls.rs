@@ -247,7 +247,7 @@ fn device_nodes_are_of_no_use_but_the_bound_ones() {
         // One node in the image, one in a bind mount that does not say nodev.
         let run = |rules: serde_json::Value| {
             let mut bundle = Bundle::new(
-                "for n in /node /data/node; do : 2>/dev/null < $n && echo $n; done; echo over",
+                "for n in /node /data/node; do true 2>/dev/null < $n && echo $n; done; echo over",
             );
             let source = tempfile::tempdir().unwrap();
             for place in [bundle.root(), source.path().to_path_buf()] {

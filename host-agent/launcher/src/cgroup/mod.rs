@@ -15,6 +15,7 @@
 
 mod device_rules;
 mod end;
+mod files;
 mod hierarchies;
 mod limits;
 mod usage;
@@ -25,10 +26,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::LinuxResources;
-use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 use thiserror::Error;
 
+use files::{children, collect_procs, gone, make_directory, open_directory, read, write};
 pub use hierarchies::{Hierarchies, Layout};
 pub use usage::Usage;
 
@@ -277,92 +278,6 @@ fn relative(path: &Path) -> Result<PathBuf, CgroupError> {
         return Err(bad("must be a plain path; systemd's slice:prefix:name is not offered"));
     }
     Ok(relative.to_path_buf())
-}
-
-fn make_directory(path: &Path) -> Result<(), CgroupError> {
-    let attempt = match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::create_dir(path))
-        }
-        result => result,
-    };
-    match attempt {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Err(CgroupError::Exists { path: path.to_path_buf() })
-        }
-        Err(source) => Err(CgroupError::File { action: "make", path: path.to_path_buf(), source }),
-    }
-}
-
-fn open_directory(path: &Path) -> Result<OwnedFd, CgroupError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(|error| CgroupError::File {
-        action: "open",
-        path: path.to_path_buf(),
-        source: error.into(),
-    })
-}
-
-fn collect_procs(directory: &Path, found: &mut Vec<Pid>) -> Result<(), CgroupError> {
-    let path = directory.join("cgroup.procs");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if gone(&error) => return Ok(()),
-        Err(source) => return Err(CgroupError::File { action: "read", path, source }),
-    };
-    for line in text.lines() {
-        let pid = line.parse().ok().and_then(Pid::from_raw);
-        found.push(
-            pid.ok_or_else(|| CgroupError::Garbage { path: path.clone(), text: line.into() })?,
-        );
-    }
-    for child in children(directory)? {
-        collect_procs(&child, found)?;
-    }
-    Ok(())
-}
-
-/// The cgroups right below; none if the directory is gone.
-fn children(directory: &Path) -> Result<Vec<PathBuf>, CgroupError> {
-    let fail = |source| CgroupError::File { action: "list", path: directory.into(), source };
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if gone(&error) => return Ok(Vec::new()),
-        Err(source) => return Err(fail(source)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(fail)?;
-        if entry.file_type().map_err(fail)?.is_dir() {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
-}
-
-/// A cgroup that is removed while its file is open answers `ENODEV`.
-fn gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
-        || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
-}
-
-fn read(path: &Path) -> Result<String, CgroupError> {
-    fs::read_to_string(path).map_err(|source| CgroupError::File {
-        action: "read",
-        path: path.to_path_buf(),
-        source,
-    })
-}
-
-fn write(path: &Path, text: &str) -> Result<(), CgroupError> {
-    // Not `fs::write`: it would create a file that the controller lacks, and on
-    // this file system get EACCES for it instead of the telling ENOENT.
-    let result = fs::OpenOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()));
-    result.map_err(|source| CgroupError::File { action: "write", path: path.to_path_buf(), source })
 }
 
 #[cfg(test)]

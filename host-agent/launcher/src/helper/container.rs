@@ -7,13 +7,13 @@ use std::path::Path;
 use nix::sched::{CloneFlags, setns, unshare};
 use rolltop_sys::clone::{CloneOptions, Cloned, clone_process};
 use rustix::fs::{Mode, OFlags, openat};
-use rustix::io::{Errno, read, write};
+use rustix::io::{Errno, write};
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, chdir, fchdir, pivot_root};
 use rustix::thread::set_thread_groups;
 
 use super::execute::{self, Ready};
+use super::gate::Gate;
 use super::inbox::{Inbox, Streams};
 use super::sources::Sources;
 use super::terminal::Terminal;
@@ -23,9 +23,6 @@ use crate::error::{AtStage, Failure, Stage};
 use crate::plan::{ContainerPlan, IdMaps};
 use crate::seccomp::FilterStack;
 use crate::wire::{self, Report};
-
-/// What the helper tells its child: its user namespace has its maps.
-const MAPPED: &[u8] = b"m";
 
 /// What the child builds from.
 struct Materials {
@@ -58,9 +55,7 @@ pub(super) fn create(control: &OwnedFd, mut inbox: Inbox) -> Result<(), Ending> 
     join::enter_legacy(&inbox.legacy)?;
     let seed = inbox.seed.take().ok_or(Errno::BADMSG).at(Stage::Request, "seed")?;
     setns(seed, CloneFlags::CLONE_NEWNS).at(Stage::JoinNamespace, "seed")?;
-    let (ours, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .at(Stage::Clone, "pair")?;
+    let gate = Gate::new()?;
     let options = CloneOptions {
         namespaces: plan.namespaces.new,
         sibling: true,
@@ -68,23 +63,18 @@ pub(super) fn create(control: &OwnedFd, mut inbox: Inbox) -> Result<(), Ending> 
     };
     match clone_process(&options).at(Stage::Clone, "container")? {
         Cloned::Child => {
-            drop(ours);
             drop((proc, inbox));
-            build(control, theirs, Materials { plan, filters, sources, streams })
+            gate.wait()?;
+            build(control, Materials { plan, filters, sources, streams })
         }
         Cloned::Parent { pid, pidfd } => {
-            drop(theirs);
             let spawned = Report::Spawned { pid };
             wire::send(control.as_fd(), &spawned, &[pidfd.as_fd()]).at(Stage::Clone, "report")?;
             if let Some(maps) = &plan.namespaces.id_maps {
                 let pid = Pid::from_raw(pid).ok_or(Errno::SRCH).at(Stage::MapIds, "pid")?;
                 write_maps(&proc, pid, maps)?;
             }
-            match write(&ours, MAPPED) {
-                // The child has failed, and told why.
-                Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
-                result => Ok(result.map(drop).at(Stage::MapIds, "tell")?),
-            }
+            Ok(gate.open()?)
         }
     }
 }
@@ -108,15 +98,8 @@ fn write_maps(proc: &OwnedFd, pid: Pid, maps: &IdMaps) -> Result<(), Failure> {
 }
 
 /// The rest of the container's first process's life before its program.
-fn build(control: &OwnedFd, helper: OwnedFd, materials: Materials) -> Result<(), Ending> {
+fn build(control: &OwnedFd, materials: Materials) -> Result<(), Ending> {
     let Materials { plan, filters, sources, streams } = materials;
-    let mut word = [0; 1];
-    match read(&helper, &mut word) {
-        Ok(length) if word[..length] == *MAPPED => {}
-        Ok(_) | Err(Errno::CONNRESET) => return Err(Ending::Abandoned),
-        Err(error) => return Err(Ending::from(errno(error, Stage::MapIds, "await"))),
-    }
-    drop(helper);
     if plan.namespaces.id_maps.is_some() {
         credentials::become_root()?;
     } else {
@@ -209,8 +192,4 @@ fn enter(tree: &Tree, read_only: bool) -> Result<(), Failure> {
     // The old root lies on top of the new one now; see pivot_root(2).
     unmount(".", UnmountFlags::DETACH).at(STAGE, "umount")?;
     chdir(OsStr::new("/")).at(STAGE, "chdir")
-}
-
-fn errno(error: Errno, stage: Stage, operand: &str) -> Failure {
-    Failure { stage, operand: operand.into(), errno: error.raw_os_error() }
 }

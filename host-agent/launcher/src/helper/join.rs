@@ -10,6 +10,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::execute::{Ready, Start};
+use super::gate::Gate;
 use super::inbox::{Inbox, Streams};
 use super::terminal::Terminal;
 use super::{Ending, credentials};
@@ -39,9 +40,11 @@ pub(super) fn exec(control: &OwnedFd, mut inbox: Inbox) -> Result<(), Ending> {
         sibling: true,
         cgroup: inbox.unified.as_ref().map(AsFd::as_fd),
     };
+    let gate = Gate::new()?;
     match clone_process(&options).at(Stage::Clone, "process")? {
         Cloned::Child => {
             drop((inbox, init));
+            gate.wait()?;
             if plan.user_namespace {
                 credentials::become_root()?;
             }
@@ -61,7 +64,7 @@ pub(super) fn exec(control: &OwnedFd, mut inbox: Inbox) -> Result<(), Ending> {
         Cloned::Parent { pid, pidfd } => {
             let spawned = Report::Spawned { pid };
             wire::send(control.as_fd(), &spawned, &[pidfd.as_fd()]).at(Stage::Clone, "report")?;
-            Ok(())
+            Ok(gate.open()?)
         }
     }
 }

@@ -6,6 +6,7 @@ mod container;
 mod credentials;
 mod devices;
 mod execute;
+mod gate;
 mod inbox;
 mod join;
 mod mounts;

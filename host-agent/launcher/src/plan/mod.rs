@@ -138,6 +138,15 @@ impl ContainerPlan {
     }
 }
 
+impl ContainerPlan {
+    /// Whether nobody in the container can ever make a device node: `mknod`
+    /// takes the capability, and that in the host's own user namespace.
+    pub(crate) fn cannot_make_nodes(&self) -> bool {
+        self.namespaces.id_maps.is_some()
+            || self.process.capabilities.bounding & caps::Capability::CAP_MKNOD.bitmask() == 0
+    }
+}
+
 // === impl DevicePlan ===
 
 impl DevicePlan {

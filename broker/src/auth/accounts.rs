@@ -1,0 +1,284 @@
+//! Accounts: made, checked, changed, deleted.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use thiserror::Error;
+
+use super::{GuessLimiter, Limits, Password, PasswordError, Passwords, Refusal};
+use crate::{
+    clock::Clock,
+    names::{BadField, UserName},
+    state::{
+        self, CounterRecord, DesktopRecord, DesktopState, Role, Stored, TransactionExt as _,
+        UserRecord, keys,
+    },
+    store::{Commit, Store, StoreError, Transaction},
+};
+
+/// The first uid given. Images keep those below for themselves.
+const FIRST_UID: u64 = 2000;
+/// The last one an agent takes.
+const LAST_UID: u64 = 59_999;
+/// Lost races before giving up.
+const ATTEMPTS: u32 = 32;
+/// Longest full name, bytes.
+const MAX_FULL_NAME: usize = 128;
+
+/// Something about an account cannot be done.
+#[derive(Debug, Error)]
+pub enum AccountError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A password could not be worked on.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// A field is not acceptable.
+    #[error(transparent)]
+    Field(#[from] BadField),
+    /// The name or the password is wrong; which, is not told.
+    #[error("the name or the password is wrong")]
+    WrongCredentials,
+    /// The present password, asked for again, is wrong.
+    #[error("the present password is wrong")]
+    WrongCurrentPassword,
+    /// Too many wrong passwords.
+    #[error("too many wrong passwords; try again in {} seconds", .0.wait.as_secs() + 1)]
+    Refused(Refusal),
+    /// The name is taken.
+    #[error("there is a user {0} already")]
+    Exists(UserName),
+    /// There is no such user.
+    #[error("there is no user {0}")]
+    Unknown(UserName),
+    /// Every uid has been given.
+    #[error("all user ids from {FIRST_UID} to {LAST_UID} have been given")]
+    NoUid,
+    /// The user has a desktop.
+    #[error("user {user} has a desktop of pool {pool} that is {state}")]
+    HasDesktop {
+        /// Who.
+        user: UserName,
+        /// Of which pool.
+        pool: String,
+        /// In which state.
+        state: DesktopState,
+    },
+}
+
+/// What an account is made from.
+#[derive(Debug)]
+pub struct NewAccount {
+    /// Login name.
+    pub name: UserName,
+    /// For people; may be empty.
+    pub full_name: String,
+    /// What the user may do.
+    pub role: Role,
+    /// The first password.
+    pub password: Password,
+}
+
+/// All accounts.
+#[derive(Clone)]
+pub struct Accounts {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    passwords: Passwords,
+    guesses: Arc<Mutex<GuessLimiter>>,
+}
+
+// === impl Accounts ===
+
+impl Accounts {
+    /// Over the accounts in the store.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        passwords: Passwords,
+        limits: Limits,
+    ) -> Self {
+        Self { store, clock, passwords, guesses: Arc::new(Mutex::new(GuessLimiter::new(limits))) }
+    }
+
+    /// Checks a name and password.
+    ///
+    /// # Errors
+    /// [`AccountError::WrongCredentials`], the same for unknown users and after
+    /// the same time; [`AccountError::Refused`] when guessed too often.
+    pub async fn check(
+        &self,
+        name: &str,
+        password: String,
+        from: IpAddr,
+    ) -> Result<UserRecord, AccountError> {
+        let parsed = UserName::parse("name", name).ok();
+        self.admit(parsed.as_ref(), from)?;
+        let user = match &parsed {
+            Some(name) => self.find(name).await?.map(|stored| stored.record),
+            None => None,
+        };
+        let hash = user.as_ref().map(|user| user.password_hash.as_str());
+        let fits = match self.passwords.verify(Password::presented(password), hash).await {
+            Ok(fits) => fits,
+            Err(error) => {
+                self.limiter(|limiter| limiter.withdrawn(parsed.as_ref(), from));
+                return Err(error.into());
+            }
+        };
+        match user {
+            Some(user) if fits => {
+                self.limiter(|limiter| limiter.succeeded(&user.name, from));
+                Ok(user)
+            }
+            Some(_) | None => Err(AccountError::WrongCredentials),
+        }
+    }
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// [`AccountError::Exists`], or a field that is not acceptable.
+    pub async fn create(&self, new: NewAccount) -> Result<UserRecord, AccountError> {
+        let NewAccount { name, full_name, role, password } = new;
+        check_full_name(&full_name)?;
+        if self.find(&name).await?.is_some() {
+            return Err(AccountError::Exists(name));
+        }
+        let password_hash = self.passwords.hash(password).await?;
+        let key = keys::user(&name);
+        for _ in 0..ATTEMPTS {
+            let counter =
+                state::read::<CounterRecord>(self.store.as_ref(), keys::UID_COUNTER).await?;
+            let last = counter.as_ref().map_or(FIRST_UID - 1, |stored| stored.record.last);
+            let uid = Some(last + 1).filter(|uid| *uid <= LAST_UID).ok_or(AccountError::NoUid)?;
+            let user = UserRecord {
+                name: name.clone(),
+                full_name: full_name.clone(),
+                role,
+                uid: u32::try_from(uid).map_err(|_| AccountError::NoUid)?,
+                password_hash: password_hash.clone(),
+                created_at: self.clock.now(),
+            };
+            let transaction = Transaction::new()
+                .absent(&key)
+                .unless_changed(keys::UID_COUNTER, counter.as_ref())
+                .put_record(&key, &user)?
+                .put_record(keys::UID_COUNTER, &CounterRecord { last: uid })?;
+            match self.store.commit(transaction).await? {
+                Commit::Applied(_) => return Ok(user),
+                Commit::Conflict { key: lost } if lost == key => {
+                    return Err(AccountError::Exists(name));
+                }
+                Commit::Conflict { .. } => {}
+            }
+        }
+        Err(StoreError::Contended { what: "a user id", attempts: ATTEMPTS }.into())
+    }
+
+    /// Sets a password. `current`: the present one, when the user does it.
+    ///
+    /// # Errors
+    /// [`AccountError::WrongCurrentPassword`]; counts as a guess.
+    pub async fn set_password(
+        &self,
+        name: &UserName,
+        current: Option<(String, IpAddr)>,
+        new: Password,
+    ) -> Result<(), AccountError> {
+        if let Some((current, from)) = current {
+            self.check(name.as_str(), current, from).await.map_err(|error| match error {
+                AccountError::WrongCredentials => AccountError::WrongCurrentPassword,
+                other => other,
+            })?;
+        }
+        let password_hash = self.passwords.hash(new).await?;
+        for _ in 0..ATTEMPTS {
+            let stored =
+                self.find(name).await?.ok_or_else(|| AccountError::Unknown(name.clone()))?;
+            let changed = UserRecord { password_hash: password_hash.clone(), ..stored.record };
+            let transaction = Transaction::new()
+                .unchanged(&stored.key, stored.revision)
+                .put_record(&stored.key, &changed)?;
+            if let Commit::Applied(_) = self.store.commit(transaction).await? {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Contended { what: "a password", attempts: ATTEMPTS }.into())
+    }
+
+    /// Deletes an account. Kept data stays: it is under the user's uid, which
+    /// is never given again.
+    ///
+    /// # Errors
+    /// [`AccountError::HasDesktop`] while one of the user's desktops lives.
+    pub async fn delete(&self, name: &UserName) -> Result<(), AccountError> {
+        let stored = self.find(name).await?.ok_or_else(|| AccountError::Unknown(name.clone()))?;
+        let desktops = state::list::<DesktopRecord>(self.store.as_ref(), keys::DESKTOPS).await?;
+        let mut transaction =
+            Transaction::new().unchanged(&stored.key, stored.revision).delete(&stored.key);
+        for desktop in desktops.into_iter().filter(|desktop| desktop.record.id.user == *name) {
+            let DesktopRecord { id, state, number, .. } = desktop.record;
+            if state.holds_capacity() {
+                return Err(AccountError::HasDesktop {
+                    user: name.clone(),
+                    pool: id.pool.to_string(),
+                    state,
+                });
+            }
+            transaction =
+                transaction.unchanged(&desktop.key, desktop.revision).delete(&desktop.key);
+            if state == DesktopState::Failed {
+                transaction = transaction.delete(keys::number(number));
+            }
+        }
+        match self.store.commit(transaction).await? {
+            Commit::Applied(_) => Ok(()),
+            Commit::Conflict { .. } => {
+                Err(StoreError::Contended { what: "a user", attempts: 1 }.into())
+            }
+        }
+    }
+
+    /// Every account, by name.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn list(&self) -> Result<Vec<UserRecord>, AccountError> {
+        let stored = state::list::<UserRecord>(self.store.as_ref(), keys::USERS).await?;
+        Ok(stored.into_iter().map(|stored| stored.record).collect())
+    }
+
+    /// One account.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn find(&self, name: &UserName) -> Result<Option<Stored<UserRecord>>, AccountError> {
+        Ok(state::read::<UserRecord>(self.store.as_ref(), &keys::user(name)).await?)
+    }
+
+    fn admit(&self, name: Option<&UserName>, from: IpAddr) -> Result<(), AccountError> {
+        self.limiter(|limiter| limiter.admit(Instant::now(), name, from))
+            .map_err(AccountError::Refused)
+    }
+
+    fn limiter<T>(&self, act: impl FnOnce(&mut GuessLimiter) -> T) -> T {
+        act(&mut self.guesses.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// It becomes part of the account file of a desktop, whose fields end at ':'.
+fn check_full_name(text: &str) -> Result<(), BadField> {
+    let fits = text.len() <= MAX_FULL_NAME
+        && !text.contains([':', ','])
+        && !text.chars().any(char::is_control);
+    if fits {
+        return Ok(());
+    }
+    let wanted = format!("{MAX_FULL_NAME} bytes at most, without ':', ',' and control characters");
+    Err(BadField::new("full_name", text, wanted))
+}

@@ -1,0 +1,96 @@
+//! What can go wrong with a desktop.
+
+use thiserror::Error;
+
+use crate::{
+    hosts::HostError,
+    names::{DesktopId, PoolName, UserName},
+    placement::NoRoom,
+    state::{DesktopState, Illegal},
+    store::StoreError,
+};
+
+/// A desktop cannot be had, or cannot do this now.
+#[derive(Debug, Error)]
+pub enum DesktopError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its host failed.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// There is no such desktop.
+    #[error("there is no desktop {0}")]
+    Unknown(DesktopId),
+    /// There is no such pool.
+    #[error("there is no pool {0}")]
+    UnknownPool(PoolName),
+    /// The user is gone.
+    #[error("there is no user {0}")]
+    UnknownUser(UserName),
+    /// The pool is not open to the user.
+    #[error("pool {pool} is not open to {user}")]
+    NotEntitled {
+        /// The pool.
+        pool: PoolName,
+        /// The user.
+        user: UserName,
+    },
+    /// No host fits.
+    #[error("{0}")]
+    NoRoom(NoRoom),
+    /// It is in another state than it would have to be.
+    #[error("desktop {desktop} is {state}; for this it would have to be {wanted}")]
+    WrongState {
+        /// The desktop.
+        desktop: DesktopId,
+        /// Its state.
+        state: DesktopState,
+        /// The state it would have to be in.
+        wanted: DesktopState,
+    },
+    /// Its life does not allow this.
+    #[error("desktop {desktop}: {illegal}")]
+    Illegal {
+        /// The desktop.
+        desktop: DesktopId,
+        /// State and happening.
+        illegal: Illegal,
+    },
+    /// Another start of the same desktop came after.
+    #[error("desktop {desktop} was started anew meanwhile")]
+    Superseded {
+        /// The desktop.
+        desktop: DesktopId,
+    },
+    /// Its data is being deleted.
+    #[error("the data of desktop {0} is being deleted")]
+    DataDeleting(DesktopId),
+    /// Nothing is kept for it.
+    #[error("nothing is kept for desktop {0}")]
+    NoData(DesktopId),
+    /// It was stopped while it was being started.
+    #[error("desktop {0} was stopped while it was being started")]
+    Stopped(DesktopId),
+    /// It takes longer than a caller waits.
+    #[error("desktop {desktop} has not ended after {seconds} s; the host is still at it")]
+    SlowStop {
+        /// The desktop.
+        desktop: DesktopId,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The agent refused or failed.
+    #[error("host {host} could not {verb}: {message}")]
+    Agent {
+        /// The host.
+        host: String,
+        /// What it was asked.
+        verb: &'static str,
+        /// What it answered.
+        message: String,
+    },
+    /// The task that worked on it ended early.
+    #[error("the work on desktop {0} ended unexpectedly")]
+    Abandoned(DesktopId),
+}

@@ -1,0 +1,106 @@
+//! Changes of a desktop's record. What the record holds on its host is given
+//! back in the same transaction that ends its holding it.
+
+use std::time::Duration;
+
+use super::{DesktopError, Desktops};
+use crate::{
+    names::DesktopId,
+    state::{
+        self, CapacityRecord, DesktopRecord, DesktopState, FailureRecord, Happening, Stored,
+        TransactionExt as _, keys,
+    },
+    store::{Commit, StoreError, Transaction},
+};
+
+/// Lost races before giving up. Desktops of one host share a capacity record.
+const ATTEMPTS: u32 = 256;
+
+/// How long people can learn why a desktop ended.
+const LAST_WORD: Duration = Duration::from_secs(60);
+
+impl Desktops {
+    /// Applies what happened to the life of a desktop that began with `epoch`.
+    /// `edit` fills in what goes with it. If the record does not change by it,
+    /// nothing is written.
+    pub(super) async fn happen(
+        &self,
+        id: &DesktopId,
+        epoch: u64,
+        happening: Happening,
+        edit: impl Fn(&mut DesktopRecord) + Send + Sync,
+    ) -> Result<DesktopRecord, DesktopError> {
+        let key = keys::desktop(id);
+        for _ in 0..ATTEMPTS {
+            let Some(stored) = self.find(id).await? else {
+                return Err(DesktopError::Unknown(id.clone()));
+            };
+            if stored.record.epoch != epoch {
+                return Err(DesktopError::Superseded { desktop: id.clone() });
+            }
+            let next = stored
+                .record
+                .state
+                .after(happening)
+                .map_err(|illegal| DesktopError::Illegal { desktop: id.clone(), illegal })?;
+            let mut record = stored.record.clone();
+            record.state = next;
+            edit(&mut record);
+            if record == stored.record {
+                return Ok(record);
+            }
+            let transaction = self.change(&key, &stored, &record).await?;
+            if let Commit::Applied(_) = self.store().commit(transaction).await? {
+                tracing::info!(desktop.id = %id, desktop.epoch = epoch, from = %stored.record.state, to = %next,
+                    reason = %record.end_reason, "a desktop changed");
+                return Ok(record);
+            }
+        }
+        Err(StoreError::Contended { what: "a desktop", attempts: ATTEMPTS }.into())
+    }
+
+    /// Ends it as the host says.
+    pub(super) async fn end(
+        &self,
+        record: &DesktopRecord,
+        reason: &str,
+    ) -> Result<DesktopRecord, DesktopError> {
+        self.happen(&record.id, record.epoch, Happening::End, |record| {
+            reason.clone_into(&mut record.end_reason)
+        })
+        .await
+    }
+
+    /// It failed, for this reason.
+    pub(super) async fn fail(
+        &self,
+        record: &DesktopRecord,
+        failure: &FailureRecord,
+    ) -> Result<DesktopRecord, DesktopError> {
+        let edit = |record: &mut DesktopRecord| record.failure = Some(failure.clone());
+        self.happen(&record.id, record.epoch, Happening::Fail, edit).await
+    }
+
+    async fn change(
+        &self,
+        key: &str,
+        before: &Stored<DesktopRecord>,
+        after: &DesktopRecord,
+    ) -> Result<Transaction, StoreError> {
+        let mut transaction = Transaction::new().unchanged(key, before.revision);
+        if before.record.state.holds_capacity() && !after.state.holds_capacity() {
+            let key = keys::capacity(&after.host);
+            let claimed = state::read::<CapacityRecord>(self.store(), &key).await?;
+            if let Some(claimed) = &claimed {
+                let less = claimed.record.without(&after.limits);
+                transaction =
+                    transaction.unless_changed(&key, Some(claimed)).put_record(&key, &less)?;
+            }
+        }
+        if after.state != DesktopState::Gone {
+            return transaction.put_record(key, after);
+        }
+        let lease = self.store().grant(LAST_WORD).await?;
+        transaction.delete(keys::number(after.number)).put_leased_record(key, after, lease)
+    }
+}

@@ -1,0 +1,139 @@
+//! The desktops of the cluster: asked for, started, watched, ended.
+//!
+//! * `ledger`: the transactions that change a desktop's record;
+//! * `claim`: number, epoch, capacity and record in one of them;
+//! * `flight`: a start under way, which any number of callers may join;
+//! * `start`, `stop`: what is asked of a host, in tasks of their own, so that
+//!   a caller that goes away breaks nothing;
+//! * `reconcile`: what hosts say about their desktops, against the records.
+
+mod claim;
+mod data;
+mod error;
+mod flight;
+mod ledger;
+mod reconcile;
+mod start;
+mod stop;
+mod tickets;
+
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+pub use error::DesktopError;
+pub use flight::{Flight, Outcome, Step};
+pub use reconcile::Reconciler;
+pub use tickets::{Admission, IssuedTicket, TicketError, Tickets};
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    hosts::Hosts,
+    names::{DesktopId, PoolName},
+    state::{self, DesktopRecord, DesktopState, OverlayRecord, Stored, UserRecord, keys},
+    store::{Store, StoreError},
+};
+
+/// What a start is asked with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartRequest {
+    /// For whom.
+    pub user: UserRecord,
+    /// Of which pool.
+    pub pool: PoolName,
+    /// First width of the screen, pixels; 0: the host's default.
+    pub width: u32,
+    /// First height of the screen, pixels; 0: the host's default.
+    pub height: u32,
+    /// Of the session; empty: the image's.
+    pub time_zone: String,
+}
+
+/// All desktops. Cheap to clone.
+#[derive(Clone)]
+pub struct Desktops {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    hosts: Hosts,
+    policy: crate::config::Placement,
+    deadlines: crate::config::Desktops,
+    flights: flight::Flights,
+    /// Starts and stops under way.
+    tasks: TaskTracker,
+}
+
+// === impl Desktops ===
+
+impl Desktops {
+    /// Over the records in the store; starts and stops are among `tasks`.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        hosts: Hosts,
+        config: &Config,
+        tasks: TaskTracker,
+    ) -> Self {
+        let inner = Inner {
+            store,
+            clock,
+            hosts,
+            policy: config.placement,
+            deadlines: config.desktops,
+            flights: flight::Flights::default(),
+            tasks,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// One desktop's record.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn find(&self, id: &DesktopId) -> Result<Option<Stored<DesktopRecord>>, StoreError> {
+        state::read(self.store(), &keys::desktop(id)).await
+    }
+
+    /// A desktop that runs.
+    ///
+    /// # Errors
+    /// [`DesktopError::Unknown`] or [`DesktopError::WrongState`].
+    pub async fn running(&self, id: &DesktopId) -> Result<DesktopRecord, DesktopError> {
+        match self.find(id).await?.map(|stored| stored.record) {
+            None => Err(DesktopError::Unknown(id.clone())),
+            Some(record) if record.state == DesktopState::Gone => {
+                Err(DesktopError::Unknown(id.clone()))
+            }
+            Some(record) if record.state == DesktopState::Running => Ok(record),
+            Some(record) => Err(DesktopError::WrongState {
+                desktop: id.clone(),
+                state: record.state,
+                wanted: DesktopState::Running,
+            }),
+        }
+    }
+
+    /// Where a persistent overlay is.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn overlays(&self) -> Result<Vec<OverlayRecord>, StoreError> {
+        let stored = state::list(self.store(), keys::OVERLAYS).await?;
+        Ok(stored.into_iter().map(|stored| stored.record).collect())
+    }
+
+    fn store(&self) -> &dyn Store {
+        self.inner.store.as_ref()
+    }
+}
+
+/// Name of the persistent overlay of a user in a pool. The uid is in it so
+/// that someone who later gets the same login name does not get the data:
+/// uids are never given twice. Pool names hold no '.'.
+fn overlay_name(pool: &PoolName, user: &UserRecord) -> String {
+    format!("{pool}.{}.{}", user.name, user.uid)
+}

@@ -1,0 +1,263 @@
+//! What hosts say about their desktops, against the records. The verdict is a
+//! pure function; a broker that was away or restarted ends nothing that runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use rolltop_proto::v1::{self, HostDesktop};
+
+use super::{DesktopError, Desktops};
+use crate::{
+    hosts::{Horizon, Observer},
+    names::{DesktopId, HostName},
+    state::{
+        self, CounterRecord, DesktopRecord, DesktopState, FailureRecord, Happening, Placed, keys,
+    },
+};
+
+/// Why a desktop ended that its host does not know any more.
+const LOST: &str = "LOST";
+
+/// What is to be done about a desktop a host tells of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Verdict {
+    /// All is as it is noted.
+    Nothing,
+    /// The record is behind.
+    Note(Happening),
+    /// It should have ended: the host is asked to end it.
+    EndIt,
+    /// The store does not know it. It is reported and left alone.
+    Stray,
+}
+
+/// The observer of all hosts.
+pub struct Reconciler {
+    desktops: Desktops,
+}
+
+// === impl Reconciler ===
+
+impl Reconciler {
+    /// Notes what hosts say.
+    pub fn new(desktops: Desktops) -> Self {
+        Self { desktops }
+    }
+
+    async fn try_changed(&self, host: &HostName, told: &HostDesktop) -> Result<bool, DesktopError> {
+        let Some(id) = DesktopId::from_key(&told.label) else { return Ok(false) };
+        let record = self.desktops.find(&id).await?.map(|stored| stored.record);
+        let flying = self.desktops.inner.flights.find(&id).is_some();
+        let verdict = judge(record.as_ref(), host, told, flying);
+        let Some(record) = record else { return Ok(false) };
+        match verdict {
+            Verdict::Nothing => Ok(true),
+            Verdict::Stray => Ok(false),
+            Verdict::Note(happening) => {
+                let edit = |record: &mut DesktopRecord| match happening {
+                    Happening::Up => record.placed = Some(placed(told)),
+                    Happening::End => record.end_reason.clone_from(&told.end_reason),
+                    Happening::Fail => record.failure = Some(failure_record(told.failure.as_ref())),
+                    Happening::Stop => {}
+                };
+                self.desktops.happen(&record.id, record.epoch, happening, edit).await?;
+                Ok(true)
+            }
+            Verdict::EndIt => {
+                // As the host knows it: its own number and epoch.
+                let there = DesktopRecord {
+                    host: host.clone(),
+                    number: told.number,
+                    epoch: told.epoch,
+                    ..record
+                };
+                tracing::info!(desktop.id = %id, desktop.epoch = told.epoch, host.name = %host,
+                    "a host has a desktop that should have ended");
+                self.desktops.stop_on_host(there);
+                Ok(true)
+            }
+        }
+    }
+
+    async fn end_missing(
+        &self,
+        host: &HostName,
+        horizon: &Horizon,
+        there: &BTreeMap<u32, HostDesktop>,
+    ) -> Result<(), DesktopError> {
+        let records = state::list::<DesktopRecord>(self.desktops.store(), keys::DESKTOPS).await?;
+        for record in records.into_iter().map(|stored| stored.record) {
+            let here = there.get(&record.number).is_some_and(|told| told.epoch == record.epoch);
+            let judged = record.host == *host && record.epoch <= horizon.epoch;
+            if here
+                || !judged
+                || !record.state.holds_capacity()
+                || horizon.starting.contains(&record.id)
+            {
+                continue;
+            }
+            let done = match record.state {
+                DesktopState::Starting => self.desktops.fail(&record, &interrupted()).await,
+                DesktopState::Running
+                | DesktopState::Stopping
+                | DesktopState::Gone
+                | DesktopState::Failed => self.desktops.end(&record, LOST).await,
+            };
+            match done {
+                Ok(_)
+                | Err(
+                    DesktopError::Illegal { .. }
+                    | DesktopError::Superseded { .. }
+                    | DesktopError::Unknown(_),
+                ) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Observer for Reconciler {
+    async fn horizon(&self) -> Horizon {
+        // The starts first: one that ends between the two reads is still in it.
+        let starting = self.desktops.inner.flights.all();
+        let counter =
+            state::read::<CounterRecord>(self.desktops.store(), keys::EPOCH_COUNTER).await;
+        match counter {
+            Ok(counter) => {
+                Horizon { epoch: counter.map_or(0, |stored| stored.record.last), starting }
+            }
+            Err(error) => {
+                report(&error.into());
+                // Judges nothing.
+                Horizon { epoch: 0, starting }
+            }
+        }
+    }
+
+    async fn all(
+        &self,
+        host: &HostName,
+        horizon: &Horizon,
+        desktops: &BTreeMap<u32, HostDesktop>,
+    ) -> BTreeSet<u32> {
+        let mut strays = BTreeSet::new();
+        for (number, desktop) in desktops {
+            if !self.changed(host, desktop).await {
+                strays.insert(*number);
+            }
+        }
+        if let Err(error) = self.end_missing(host, horizon, desktops).await {
+            report(&error);
+        }
+        strays
+    }
+
+    async fn changed(&self, host: &HostName, desktop: &HostDesktop) -> bool {
+        match self.try_changed(host, desktop).await {
+            Ok(known) => known,
+            // Others were faster, and know it.
+            Err(
+                DesktopError::Illegal { .. }
+                | DesktopError::Superseded { .. }
+                | DesktopError::Unknown(_),
+            ) => true,
+            Err(error) => {
+                report(&error);
+                true
+            }
+        }
+    }
+}
+
+fn report(error: &DesktopError) {
+    tracing::error!(error = error as &dyn std::error::Error, "what a host said could not be noted");
+}
+
+fn interrupted() -> FailureRecord {
+    FailureRecord {
+        phase: v1::Phase::Placement.into(),
+        reason: "The start was interrupted, and the host knows nothing of it.".to_owned(),
+        code: "START_INTERRUPTED".to_owned(),
+        output_tail: Vec::new(),
+    }
+}
+
+fn judge(
+    record: Option<&DesktopRecord>,
+    host: &HostName,
+    told: &HostDesktop,
+    flying: bool,
+) -> Verdict {
+    use DesktopState::{Failed, Gone, Running, Starting, Stopping};
+    use v1::DesktopState as There;
+    let over = matches!(told.state(), There::Gone | There::Failed);
+    let Some(record) = record else { return if over { Verdict::Nothing } else { Verdict::Stray } };
+    if record.epoch > told.epoch {
+        return if over { Verdict::Nothing } else { Verdict::EndIt };
+    }
+    if record.epoch < told.epoch || record.host != *host || record.number != told.number {
+        return if over { Verdict::Nothing } else { Verdict::Stray };
+    }
+    match (record.state, told.state()) {
+        // The start itself notes how it ends.
+        (Starting, There::Running | There::Failed | There::Gone) if flying => Verdict::Nothing,
+        (Starting, There::Running) => Verdict::Note(Happening::Up),
+        (Starting | Running | Stopping, There::Failed) => Verdict::Note(Happening::Fail),
+        (Starting | Running | Stopping, There::Gone) => Verdict::Note(Happening::End),
+        (Starting | Running, There::Stopping) => Verdict::Note(Happening::Stop),
+        (
+            Starting | Running,
+            There::Planned | There::Preparing | There::Starting | There::Unspecified,
+        )
+        | (Running, There::Running)
+        | (Stopping, There::Stopping)
+        | (Failed | Gone, There::Gone | There::Failed) => Verdict::Nothing,
+        (
+            Stopping | Failed | Gone,
+            There::Planned
+            | There::Preparing
+            | There::Starting
+            | There::Running
+            | There::Unspecified,
+        )
+        | (Failed | Gone, There::Stopping) => Verdict::EndIt,
+    }
+}
+
+/// What a host says about a desktop that runs.
+pub(super) fn placed(told: &HostDesktop) -> Placed {
+    let overlay = told.overlay.as_ref();
+    Placed {
+        version: told.version.clone(),
+        mac: told.mac.clone(),
+        ip: told.ip.clone(),
+        display: state::Display::Vnc,
+        started_at: told.started_at.map(Into::into),
+        overlay_size_bytes: overlay.map_or(0, |overlay| overlay.size_bytes),
+        overlay_allocated_bytes: overlay.map_or(0, |overlay| overlay.allocated_bytes),
+    }
+}
+
+/// A host's failure, within bounds.
+pub(super) fn failure_record(told: Option<&v1::Failure>) -> FailureRecord {
+    const LINES: usize = 50;
+    const LINE_CHARS: usize = 500;
+    let Some(told) = told else {
+        return FailureRecord {
+            phase: 0,
+            reason: "The host did not say why.".to_owned(),
+            code: "UNKNOWN".to_owned(),
+            output_tail: Vec::new(),
+        };
+    };
+    let skip = told.output_tail.len().saturating_sub(LINES);
+    let short = |text: &String| text.chars().take(LINE_CHARS).collect();
+    FailureRecord {
+        phase: told.phase,
+        reason: short(&told.reason),
+        code: short(&told.code),
+        output_tail: told.output_tail.iter().skip(skip).map(short).collect(),
+    }
+}

@@ -1,0 +1,37 @@
+#![forbid(unsafe_code)]
+//! The session broker: who gets which desktop where; store, accounts, gateway,
+//! web.
+//!
+//! ```text
+//! main ─► cli, config ─► daemon ─► server ─► routes ─┬─► rpc ─────┐
+//!              └──────► offline                      ├─► gateway ─┤  edge
+//!                                                    └─► web      │
+//!              ┌──────────────────────────────────────────────────┘
+//!              ├─► auth      accounts, sessions, guessing
+//!              ├─► desktops  claim, start, stop, reconcile ─► placement (pure)
+//!              ├─► hosts     lines to the host agents
+//!              └─► state     typed records ─► store        hands
+//! ```
+//! Arrows point at what is used. The edge translates and classifies errors
+//! (`rpc::error`), the middle decides, the store and the hosts' agents act.
+
+pub mod auth;
+pub mod cli;
+pub mod clock;
+pub mod cluster;
+pub mod config;
+pub mod daemon;
+pub mod desktops;
+pub mod gateway;
+pub mod hosts;
+pub mod names;
+pub mod offline;
+pub mod pki;
+pub mod placement;
+pub mod routes;
+pub mod rpc;
+pub mod secret;
+pub mod server;
+pub mod state;
+pub mod store;
+pub mod web;

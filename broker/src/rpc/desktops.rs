@@ -1,0 +1,236 @@
+//! Desktops, for those whose they are.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures_util::{Stream, StreamExt as _};
+use rolltop_proto::v1::{self, start_desktop_response::Message};
+use tokio::time::timeout;
+use tonic::Status;
+
+use super::{Api, RpcError, convert, error::shared_desktop_status};
+use crate::{
+    auth::Caller,
+    desktops::{DesktopError, StartRequest, Step},
+    names::{BadField, DesktopId, PoolName, UserName},
+    state::{self, DesktopRecord, DesktopState, PoolRecord, UserRecord, ViewerRecord, keys},
+};
+
+/// How long a host may take to say how much a desktop uses; without its word
+/// the answer is what is known.
+const USAGE_DEADLINE: Duration = Duration::from_secs(2);
+/// Largest screen X servers take, pixels.
+const MAX_SCREEN: u32 = 16_384;
+/// Longest name in the time zone database is 32 bytes.
+const MAX_TIME_ZONE: usize = 64;
+/// As the API promises of ids that callers choose.
+const MAX_REQUEST_ID: usize = 128;
+
+impl Api {
+    pub(super) async fn list_desktops_call(
+        &self,
+        caller: &Caller,
+        all: bool,
+    ) -> Result<Vec<v1::Desktop>, RpcError> {
+        if all && !caller.is_operator() {
+            return Err(RpcError::OperatorsOnly);
+        }
+        let records = state::list::<DesktopRecord>(self.store.as_ref(), keys::DESKTOPS).await?;
+        let viewers: BTreeMap<DesktopId, ViewerRecord> =
+            self.viewers.all().await?.into_iter().collect();
+        let shown = records.iter().map(|stored| &stored.record).filter(|record| {
+            (all || record.id.user == *caller.name()) && record.state != DesktopState::Gone
+        });
+        let shown = shown.map(|record| self.show(record, viewers.get(&record.id)));
+        Ok(shown.collect())
+    }
+
+    pub(super) async fn get_desktop_call(
+        &self,
+        caller: &Caller,
+        request: &v1::GetDesktopRequest,
+    ) -> Result<v1::Desktop, RpcError> {
+        let id = own_or_operator(caller, &request.desktop)?;
+        let record =
+            self.desktops.find(&id).await?.ok_or_else(|| DesktopError::Unknown(id.clone()))?.record;
+        let viewer = self.viewers.of(&id).await?;
+        let told = self.ask_host(&record).await.or_else(|| self.told(&record));
+        Ok(convert::desktop(&record, told.as_ref(), viewer.as_ref()))
+    }
+
+    /// Ends with the desktop, whether it runs or FAILED: then its `failure`
+    /// says why, with the last lines of the session. An error status means
+    /// that there is no desktop to speak of.
+    pub(super) async fn start_desktop_call(
+        &self,
+        caller: &Caller,
+        request: v1::StartDesktopRequest,
+    ) -> Result<impl Stream<Item = Result<v1::StartDesktopResponse, Status>> + Send + use<>, RpcError>
+    {
+        let request = self.start_request(caller, request).await?;
+        tracing::info!(target: "audit", act = "start-desktop", by = %caller.name(), user = %request.user.name,
+            pool = %request.pool, outcome = "begun");
+        let api = self.clone();
+        let steps = self.desktops.start(request).follow();
+        Ok(steps.map(move |step| match step {
+            Step::Progress(progress) => Ok(answer(Message::Progress(progress))),
+            Step::Done(outcome) => match outcome.as_ref() {
+                Ok(record) => Ok(answer(Message::Desktop(api.show(record, None)))),
+                Err(error) => Err(shared_desktop_status(error)),
+            },
+        }))
+    }
+
+    pub(super) async fn stop_desktop_call(
+        &self,
+        caller: &Caller,
+        request: &v1::StopDesktopRequest,
+    ) -> Result<v1::StopDesktopResponse, RpcError> {
+        let id = own_or_operator(caller, &request.desktop)?;
+        tracing::info!(target: "audit", act = "stop-desktop", by = %caller.name(), desktop.id = %id, outcome = "begun");
+        let record = self.desktops.stop(&id).await?;
+        Ok(v1::StopDesktopResponse { desktop: Some(self.show(&record, None)) })
+    }
+
+    /// Only one's own: what is on a screen is its user's, operator or not.
+    pub(super) async fn open_connection_call(
+        &self,
+        caller: &Caller,
+        request: &v1::OpenConnectionRequest,
+    ) -> Result<v1::OpenConnectionResponse, RpcError> {
+        let id = DesktopId::parse(&request.desktop, caller.name())?;
+        if id.user != *caller.name() {
+            return Err(RpcError::NotYours);
+        }
+        let record = self.desktops.running(&id).await?;
+        let ticket = self.tickets.issue(&id, record.epoch, caller.name()).await?;
+        Ok(v1::OpenConnectionResponse {
+            ticket: ticket.secret.expose().to_owned(),
+            expires_at: convert::stamp(ticket.expires_at),
+            path: format!("/gateway?ticket={}", ticket.secret.expose()),
+            protocol: convert::display(record.placed.unwrap_or_default().display).into(),
+        })
+    }
+
+    pub(super) async fn delete_data_call(
+        &self,
+        caller: &Caller,
+        request: &v1::DeleteDesktopDataRequest,
+    ) -> Result<v1::DeleteDesktopDataResponse, RpcError> {
+        let id = own_or_operator(caller, &request.desktop)?;
+        let done = self.desktops.delete_data(&id).await;
+        let outcome = if done.is_ok() { "ok" } else { "refused" };
+        tracing::info!(target: "audit", act = "delete-data", by = %caller.name(), desktop.id = %id, outcome);
+        done?;
+        Ok(v1::DeleteDesktopDataResponse {})
+    }
+
+    /// As it is known here, without asking its host.
+    pub(super) fn show(
+        &self,
+        record: &DesktopRecord,
+        viewer: Option<&ViewerRecord>,
+    ) -> v1::Desktop {
+        convert::desktop(record, self.told(record).as_ref(), viewer)
+    }
+
+    fn told(&self, record: &DesktopRecord) -> Option<v1::HostDesktop> {
+        self.hosts.seen_desktop(&record.host, record.number)
+    }
+
+    async fn ask_host(&self, record: &DesktopRecord) -> Option<v1::HostDesktop> {
+        let mut agent =
+            self.hosts.agent(&record.host).ok().filter(|_| record.state.holds_capacity())?;
+        let call = agent.get_desktop(v1::GetHostDesktopRequest { number: record.number });
+        timeout(USAGE_DEADLINE, call).await.ok()?.ok().map(tonic::Response::into_inner)
+    }
+
+    async fn start_request(
+        &self,
+        caller: &Caller,
+        request: v1::StartDesktopRequest,
+    ) -> Result<StartRequest, RpcError> {
+        let pool = PoolName::parse("pool", &request.pool)?;
+        if request.request_id.len() > MAX_REQUEST_ID {
+            return Err(BadField::new(
+                "request_id",
+                &request.request_id,
+                format!("{MAX_REQUEST_ID} bytes at most"),
+            )
+            .into());
+        }
+        let user = self.user_of(caller, &request.user).await?;
+        let key = keys::pool(&pool);
+        let record = state::read::<PoolRecord>(self.store.as_ref(), &key).await?;
+        let record = record.ok_or_else(|| DesktopError::UnknownPool(pool.clone()))?.record;
+        if !record.admits(&user.name) {
+            return Err(DesktopError::NotEntitled { pool, user: user.name }.into());
+        }
+        Ok(StartRequest {
+            user,
+            pool,
+            width: screen("width", request.width)?,
+            height: screen("height", request.height)?,
+            time_zone: time_zone(request.time_zone)?,
+        })
+    }
+
+    async fn user_of(&self, caller: &Caller, name: &str) -> Result<UserRecord, RpcError> {
+        if name.is_empty() || name == caller.name().as_str() {
+            return Ok(caller.user.clone());
+        }
+        let name = UserName::parse("user", name)?;
+        if !caller.is_operator() {
+            return Err(RpcError::OperatorsOnly);
+        }
+        let found = self.accounts.find(&name).await?;
+        Ok(found.ok_or(DesktopError::UnknownUser(name))?.record)
+    }
+}
+
+/// A desktop the caller may deal with.
+pub(super) fn own_or_operator(caller: &Caller, desktop: &str) -> Result<DesktopId, RpcError> {
+    let id = DesktopId::parse(desktop, caller.name())?;
+    if id.user == *caller.name() || caller.is_operator() { Ok(id) } else { Err(RpcError::NotYours) }
+}
+
+fn answer(message: Message) -> v1::StartDesktopResponse {
+    v1::StartDesktopResponse { message: Some(message) }
+}
+
+fn screen(field: &'static str, pixels: u32) -> Result<u32, BadField> {
+    match pixels {
+        0 | 200..=MAX_SCREEN => Ok(pixels),
+        _ => Err(BadField::new(
+            field,
+            &pixels.to_string(),
+            format!("0 for the default, or 200 to {MAX_SCREEN}"),
+        )),
+    }
+}
+
+/// It becomes an environment variable, and part of a path in the desktop.
+fn time_zone(text: String) -> Result<String, BadField> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+');
+    if text.len() <= MAX_TIME_ZONE && text.bytes().all(allowed) && !text.starts_with('/') {
+        return Ok(text);
+    }
+    Err(BadField::new("time_zone", &text, "a name such as \"Europe/Madrid\", or nothing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_time_zones_and_screens_are_refused() {
+        for text in ["/etc/passwd", "a b", "../x", "a\0", &"a".repeat(65)] {
+            assert!(time_zone(text.to_owned()).is_err(), "{text:?}");
+        }
+        assert!(time_zone("America/Argentina/Buenos_Aires".into()).is_ok());
+        for (pixels, fits) in
+            [(0, true), (1, false), (200, true), (16_384, true), (16_385, false), (u32::MAX, false)]
+        {
+            assert_eq!(screen("width", pixels).is_ok(), fits, "{pixels}");
+        }
+    }
+}

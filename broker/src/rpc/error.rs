@@ -1,0 +1,284 @@
+//! The one place where errors become gRPC statuses: code, a sentence, and
+//! details with a stable reason code for programs.
+
+use std::{error::Error as StdError, time::Duration};
+
+use thiserror::Error;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{
+    auth::{AccountError, PasswordError},
+    desktops::{DesktopError, TicketError},
+    hosts::HostError,
+    names::{BadField, HostName, PoolName},
+    placement::NoRoom,
+    store::StoreError,
+};
+
+/// Of every reason code.
+pub const DOMAIN: &str = "rolltop";
+
+/// Everything a call can fail with.
+#[derive(Debug, Error)]
+pub enum RpcError {
+    /// A field is not acceptable.
+    #[error(transparent)]
+    Field(#[from] BadField),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Something about an account.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// Something about a desktop.
+    #[error(transparent)]
+    Desktop(#[from] DesktopError),
+    /// Something about a host.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// Something about a ticket.
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
+    /// No session, or one that has ended.
+    #[error("sign in first")]
+    NotSignedIn,
+    /// See `caller`.
+    #[error("a cookie counts in gRPC-web calls only; send the token as \"authorization: Bearer\"")]
+    CookieOutsideWeb,
+    /// The server did not note it.
+    #[error("the address of the client is not known")]
+    NoAddress,
+    /// The caller is no operator.
+    #[error("this is for operators")]
+    OperatorsOnly,
+    /// The desktop is someone else's.
+    #[error("this desktop is someone else's")]
+    NotYours,
+    /// The last operator would be gone.
+    #[error("operators cannot delete their own account")]
+    OwnAccount,
+    /// The pool has desktops.
+    #[error("pool {pool} has {desktops} desktops; stop them first")]
+    PoolInUse {
+        /// The pool.
+        pool: PoolName,
+        /// How many.
+        desktops: usize,
+    },
+    /// There is no such host.
+    #[error("there is no host {0}")]
+    UnknownHost(HostName),
+    /// The host has something that would be lost sight of.
+    #[error("host {host} has {desktops} desktops and {overlays} kept disks; it cannot be deleted")]
+    HostInUse {
+        /// The host.
+        host: HostName,
+        /// How many live there.
+        desktops: usize,
+        /// How many disks are kept there.
+        overlays: usize,
+    },
+    /// The broker is about to end.
+    #[error("the broker is being restarted; try again in a moment")]
+    Ending,
+    /// What an agent said to a call that is passed on.
+    #[error("{}", .0.message())]
+    Relayed(Status),
+}
+
+impl From<RpcError> for Status {
+    fn from(error: RpcError) -> Self {
+        status_of(&error)
+    }
+}
+
+/// The status of an error that others may hold too.
+pub(super) fn status_of(error: &RpcError) -> Status {
+    match error {
+        RpcError::Field(field) => bad_field(field),
+        RpcError::Store(error) => store(error),
+        RpcError::Account(error) => account(error),
+        RpcError::Desktop(error) => desktop(error),
+        RpcError::Host(error) => host(error),
+        RpcError::Ticket(error) => ticket(error),
+        RpcError::NotSignedIn => plain(Code::Unauthenticated, "NOT_SIGNED_IN", error),
+        RpcError::CookieOutsideWeb => plain(Code::Unauthenticated, "COOKIE_OUTSIDE_WEB", error),
+        RpcError::NoAddress => fault("NO_ADDRESS", error),
+        RpcError::OperatorsOnly => plain(Code::PermissionDenied, "OPERATORS_ONLY", error),
+        RpcError::NotYours => plain(Code::PermissionDenied, "NOT_YOURS", error),
+        RpcError::OwnAccount => plain(Code::FailedPrecondition, "OWN_ACCOUNT", error),
+        RpcError::PoolInUse { .. } => plain(Code::FailedPrecondition, "POOL_IN_USE", error),
+        RpcError::UnknownHost(_) => plain(Code::NotFound, "UNKNOWN_HOST", error),
+        RpcError::HostInUse { .. } => plain(Code::FailedPrecondition, "HOST_IN_USE", error),
+        RpcError::Ending => plain(Code::Unavailable, "BROKER_ENDING", error),
+        RpcError::Relayed(status) => {
+            Status::with_details(status.code(), status.message(), status.details().to_vec().into())
+        }
+    }
+}
+
+/// The status of a start that several callers wait for.
+pub(super) fn shared_desktop_status(error: &DesktopError) -> Status {
+    desktop(error)
+}
+
+fn bad_field(field: &BadField) -> Status {
+    let mut details = reason("BAD_FIELD", &[("field", field.field), ("value", &field.value)]);
+    details.add_bad_request_violation(
+        field.field,
+        format!("{} is not acceptable: {}", field.value, field.wanted),
+    );
+    Status::with_error_details(Code::InvalidArgument, field.to_string(), details)
+}
+
+fn store(error: &StoreError) -> Status {
+    match error {
+        StoreError::Contended { .. } => plain(Code::Aborted, "CONTENDED", error),
+        StoreError::InUse { .. }
+        | StoreError::Open { .. }
+        | StoreError::Database { .. }
+        | StoreError::Worker { .. }
+        | StoreError::Damaged { .. }
+        | StoreError::LeaseGone(_)
+        | StoreError::Compacted(_)
+        | StoreError::WrittenTwice(_) => fault("STORE_FAILED", error),
+    }
+}
+
+fn account(error: &AccountError) -> Status {
+    match error {
+        AccountError::Store(error) => store(error),
+        AccountError::Field(field) => bad_field(field),
+        AccountError::Password(PasswordError::Busy) => {
+            retry(Code::Unavailable, "BUSY", error, Duration::from_secs(2))
+        }
+        AccountError::Password(PasswordError::Hash { .. }) => fault("PASSWORD_FAILED", error),
+        AccountError::WrongCredentials => plain(Code::Unauthenticated, "WRONG_CREDENTIALS", error),
+        AccountError::WrongCurrentPassword => {
+            let field = BadField {
+                field: "current_password",
+                value: "the present password".to_owned(),
+                wanted: "the password you signed in with".to_owned(),
+            };
+            bad_field(&field)
+        }
+        AccountError::Refused(refusal) => {
+            let code = if refusal.locked { "LOCKED_OUT" } else { "TOO_MANY_ATTEMPTS" };
+            retry(Code::ResourceExhausted, code, error, refusal.wait)
+        }
+        AccountError::Exists(_) => plain(Code::AlreadyExists, "USER_EXISTS", error),
+        AccountError::Unknown(_) => plain(Code::NotFound, "UNKNOWN_USER", error),
+        AccountError::NoUid => plain(Code::ResourceExhausted, "NO_UID", error),
+        AccountError::HasDesktop { .. } => {
+            plain(Code::FailedPrecondition, "USER_HAS_DESKTOP", error)
+        }
+    }
+}
+
+fn desktop(error: &DesktopError) -> Status {
+    match error {
+        DesktopError::Store(error) => store(error),
+        DesktopError::Host(error) => host(error),
+        DesktopError::Unknown(_) => plain(Code::NotFound, "UNKNOWN_DESKTOP", error),
+        DesktopError::UnknownPool(_) => plain(Code::NotFound, "UNKNOWN_POOL", error),
+        DesktopError::UnknownUser(_) => plain(Code::NotFound, "UNKNOWN_USER", error),
+        DesktopError::NotEntitled { .. } => plain(Code::PermissionDenied, "NOT_ENTITLED", error),
+        DesktopError::NoRoom(no_room) => no_room_status(no_room),
+        DesktopError::WrongState { desktop, state, wanted } => {
+            let (state, wanted) = (state.to_string(), wanted.to_string());
+            let mut details = reason("WRONG_STATE", &[("state", &state), ("wanted", &wanted)]);
+            details.add_precondition_failure_violation(
+                "STATE",
+                desktop.to_string(),
+                format!("{state}, not {wanted}"),
+            );
+            Status::with_error_details(Code::FailedPrecondition, error.to_string(), details)
+        }
+        DesktopError::Illegal { .. } => plain(Code::FailedPrecondition, "WRONG_STATE", error),
+        DesktopError::Superseded { .. } => plain(Code::Aborted, "SUPERSEDED", error),
+        DesktopError::DataDeleting(_) => plain(Code::FailedPrecondition, "DATA_DELETING", error),
+        DesktopError::NoData(_) => plain(Code::NotFound, "NO_DATA", error),
+        DesktopError::Stopped(_) => plain(Code::Aborted, "STOPPED", error),
+        DesktopError::SlowStop { .. } => plain(Code::DeadlineExceeded, "SLOW_STOP", error),
+        DesktopError::Agent { .. } => plain(Code::Unavailable, "HOST_FAILED", error),
+        DesktopError::Abandoned(_) => fault("ABANDONED", error),
+    }
+}
+
+fn no_room_status(no_room: &NoRoom) -> Status {
+    let mut details = reason("NO_ROOM", &[]);
+    for (host, reasons) in &no_room.0 {
+        for reason in reasons {
+            details.add_quota_failure_violation(format!("host:{host}"), reason.to_string());
+        }
+    }
+    Status::with_error_details(Code::ResourceExhausted, no_room.to_string(), details)
+}
+
+fn host(error: &HostError) -> Status {
+    match error {
+        HostError::Unknown(_) => plain(Code::NotFound, "UNKNOWN_HOST", error),
+        HostError::Unreachable { .. } => plain(Code::Unavailable, "HOST_UNREACHABLE", error),
+    }
+}
+
+fn ticket(error: &TicketError) -> Status {
+    match error {
+        TicketError::Store(error) => store(error),
+        TicketError::Invalid => plain(Code::PermissionDenied, "TICKET_INVALID", error),
+        TicketError::DesktopEnded => plain(Code::FailedPrecondition, "DESKTOP_ENDED", error),
+        TicketError::TooMany { .. } => plain(Code::ResourceExhausted, "TOO_MANY_TICKETS", error),
+    }
+}
+
+fn plain(code: Code, stable: &str, error: &dyn StdError) -> Status {
+    Status::with_error_details(code, error.to_string(), reason(stable, &[]))
+}
+
+fn retry(code: Code, stable: &str, error: &dyn StdError, wait: Duration) -> Status {
+    let mut details = reason(stable, &[]);
+    details.set_retry_info(Some(wait));
+    Status::with_error_details(code, error.to_string(), details)
+}
+
+/// Ours to mend: the log gets it all, the caller learns that much.
+fn fault(stable: &str, error: &(dyn StdError + 'static)) -> Status {
+    tracing::error!(error, code = stable, "a call failed");
+    let message = "the broker has a fault; its log says more";
+    Status::with_error_details(Code::Internal, message, reason(stable, &[]))
+}
+
+fn reason(stable: &str, about: &[(&str, &str)]) -> ErrorDetails {
+    let about = about.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    ErrorDetails::with_error_info(
+        stable,
+        DOMAIN,
+        about.collect::<std::collections::HashMap<_, _>>(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_field_tells_field_value_and_remedy() {
+        let status = Status::from(RpcError::from(BadField::new("pool", "a/b", "letters")));
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let violation = &status.get_details_bad_request().unwrap().field_violations[0];
+        assert_eq!(violation.field, "pool");
+        assert_eq!(violation.description, "\"a/b\" is not acceptable: letters");
+        assert_eq!(status.get_details_error_info().unwrap().domain, DOMAIN);
+    }
+
+    #[test]
+    fn a_fault_hides_its_inside() {
+        let status = Status::from(RpcError::from(StoreError::Damaged {
+            key: "user/x".into(),
+            reason: "secret".into(),
+        }));
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!status.message().contains("secret"));
+    }
+}

@@ -1,0 +1,161 @@
+//! WatchDesktops: what there is, then every change, until the caller signs
+//! out or the session runs out.
+
+use futures_util::{Stream, StreamExt as _, stream};
+use rolltop_proto::v1;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::{Api, RpcError};
+use crate::{
+    auth::Caller,
+    names::DesktopId,
+    state::{self, DesktopRecord, DesktopState, ViewerRecord, keys},
+    store::{Event, StoreError},
+};
+
+/// Changes on their way to one caller; further ones wait in the store.
+const AHEAD: usize = 16;
+
+type Out = mpsc::Sender<Result<v1::Desktop, Status>>;
+
+/// Why a watch ends.
+enum Over {
+    /// The caller is gone; nobody to tell.
+    Left,
+    /// To be told.
+    Error(RpcError),
+}
+
+impl Api {
+    pub(super) fn watch_desktops_call(
+        &self,
+        caller: Caller,
+        all: bool,
+    ) -> Result<impl Stream<Item = Result<v1::Desktop, Status>> + Send + use<>, RpcError> {
+        if all && !caller.is_operator() {
+            return Err(RpcError::OperatorsOnly);
+        }
+        let (out, answers) = mpsc::channel(AHEAD);
+        let api = self.clone();
+        self.tasks.spawn(async move {
+            let over = tokio::select! {
+                () = api.shutdown.cancelled() => Over::Error(RpcError::Ending),
+                () = api.signed_out(&caller) => Over::Error(RpcError::NotSignedIn),
+                () = out.closed() => Over::Left,
+                over = api.tell_changes(&caller, all, &out) => over,
+            };
+            if let Over::Error(error) = over {
+                // Full or closed: the caller does not listen.
+                out.try_send(Err(error.into())).unwrap_or_default();
+            }
+        });
+        Ok(ReceiverStream::new(answers))
+    }
+
+    async fn tell_changes(&self, caller: &Caller, all: bool, out: &Out) -> Over {
+        loop {
+            match self.tell_until_compacted(caller, all, out).await {
+                // Fell behind: begin again with what there is.
+                Ok(()) | Err(Over::Error(RpcError::Store(StoreError::Compacted(_)))) => {}
+                Err(over) => return over,
+            }
+        }
+    }
+
+    async fn tell_until_compacted(
+        &self,
+        caller: &Caller,
+        all: bool,
+        out: &Out,
+    ) -> Result<(), Over> {
+        let concerns = |id: &DesktopId| all || id.user == *caller.name();
+        let begin = self.store.range(keys::DESKTOPS).await?;
+        let mut changes = stream::select(
+            self.store.watch(keys::DESKTOPS, begin.revision).await?,
+            self.store.watch(keys::VIEWERS, begin.revision).await?,
+        );
+        for entry in &begin.entries {
+            let record: DesktopRecord = state::decode(&entry.key, &entry.value)?;
+            if concerns(&record.id) && record.state != DesktopState::Gone {
+                let viewer = self.viewers.of(&record.id).await?;
+                self.tell(out, &record, viewer.as_ref()).await?;
+            }
+        }
+        while let Some(change) = changes.next().await {
+            self.tell_change(change?, &concerns, out).await?;
+        }
+        Err(Over::Error(RpcError::Ending))
+    }
+
+    async fn tell_change(
+        &self,
+        change: Event,
+        concerns: &(dyn Fn(&DesktopId) -> bool + Sync),
+        out: &Out,
+    ) -> Result<(), Over> {
+        if let Some(id) = change.key.strip_prefix(keys::VIEWERS).and_then(DesktopId::from_key) {
+            let found = if concerns(&id) { self.desktops.find(&id).await? } else { None };
+            let Some(stored) = found else { return Ok(()) };
+            let viewer = change
+                .value
+                .map(|value| state::decode::<ViewerRecord>(&change.key, &value))
+                .transpose()?;
+            return self.tell(out, &stored.record, viewer.as_ref()).await;
+        }
+        let Some(id) = change.key.strip_prefix(keys::DESKTOPS).and_then(DesktopId::from_key) else {
+            return Ok(());
+        };
+        // Deleted: its last state, gone, was told before.
+        let Some(value) = change.value.filter(|_| concerns(&id)) else { return Ok(()) };
+        let record = state::decode(&change.key, &value)?;
+        let viewer = self.viewers.of(&id).await?;
+        self.tell(out, &record, viewer.as_ref()).await
+    }
+
+    async fn tell(
+        &self,
+        out: &Out,
+        record: &DesktopRecord,
+        viewer: Option<&ViewerRecord>,
+    ) -> Result<(), Over> {
+        out.send(Ok(self.show(record, viewer))).await.map_err(|_| Over::Left)
+    }
+
+    /// Resolves when the caller's session is over.
+    async fn signed_out(&self, caller: &Caller) {
+        let left = self.clock.now().until(caller.expires_at);
+        tokio::select! {
+            () = tokio::time::sleep(left) => {}
+            () = self.session_deleted(&caller.session) => {}
+        }
+    }
+
+    async fn session_deleted(&self, session: &str) {
+        let key = keys::session(session);
+        loop {
+            let Ok(range) = self.store.range(&key).await else { return };
+            if range.entries.is_empty() {
+                return;
+            }
+            let changes = match self.store.watch(&key, range.revision).await {
+                Ok(changes) => changes,
+                Err(_) => stream::empty().boxed(),
+            };
+            // A deletion, or a watch that has to begin anew.
+            changes
+                .take_while(|change| {
+                    std::future::ready(matches!(change, Ok(Event { value: Some(_), .. })))
+                })
+                .count()
+                .await;
+        }
+    }
+}
+
+impl From<StoreError> for Over {
+    fn from(error: StoreError) -> Self {
+        Self::Error(error.into())
+    }
+}

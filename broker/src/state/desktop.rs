@@ -1,0 +1,249 @@
+//! The desktop's record, and what may happen to it.
+//!
+//! ```text
+//! (none) ── claim ──► Starting ── up ──► Running ── stop ──► Stopping
+//!                        │  └──── stop ──────┼──────────────►   │
+//!                      fail                 end                end
+//!                        ▼                   ▼                  ▼
+//!                      Failed               Gone  ◄─────────────┘
+//! ```
+//! `Starting`, `Running` and `Stopping` hold number and capacity. `Failed` holds
+//! the number until the next claim or until it is dismissed; `Gone` holds
+//! nothing and is only kept a moment so that people learn why.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::Record;
+use crate::{
+    clock::Timestamp,
+    names::{DesktopId, HostName, ImageRef},
+};
+
+/// Where a desktop is in its life, as the broker sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DesktopState {
+    /// Claimed; the host is making it.
+    Starting,
+    /// Its display answers.
+    Running,
+    /// It was told to end.
+    Stopping,
+    /// Ended; nothing of it is left but kept data.
+    Gone,
+    /// It did not come up, or ended badly.
+    Failed,
+}
+
+/// What can happen to a desktop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    /// The host says that it runs.
+    Up,
+    /// Someone or something wants it ended.
+    Stop,
+    /// The host says that nothing of it is left.
+    End,
+    /// The host says that it failed, or does not say anything in time.
+    Fail,
+}
+
+/// Something happened that cannot happen in this state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a desktop that is {from} cannot {happening}")]
+pub struct Illegal {
+    /// The state it is in.
+    pub from: DesktopState,
+    /// What was to happen.
+    pub happening: Happening,
+}
+
+/// How the session is drawn and reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Display {
+    /// RFB.
+    #[default]
+    Vnc,
+}
+
+/// What one desktop may use; 0: no limit of that kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LimitsRecord {
+    /// Memory.
+    pub memory_mib: i64,
+    /// Thousandths of one processor.
+    pub cpu_millis: i64,
+    /// Processes and threads.
+    pub pids: i64,
+}
+
+/// Why it did not come up. `phase` is the API's number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureRecord {
+    /// During which phase.
+    pub phase: i32,
+    /// One sentence for a person.
+    pub reason: String,
+    /// Stable, for programs.
+    pub code: String,
+    /// The last lines of the session.
+    pub output_tail: Vec<String>,
+}
+
+/// A phase of the start, with its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseRecord {
+    /// The API's number.
+    pub phase: i32,
+    /// From the request to the end of the phase.
+    pub done_us: u64,
+}
+
+/// What the host said about a running desktop.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Placed {
+    /// Version of the image.
+    pub version: String,
+    /// Its MAC address.
+    pub mac: String,
+    /// Its address on the host's network.
+    pub ip: String,
+    /// How to look at it.
+    pub display: Display,
+    /// When it came up.
+    pub started_at: Option<Timestamp>,
+    /// The filesystem of its overlay, bytes.
+    pub overlay_size_bytes: i64,
+    /// What the overlay takes on the host, bytes.
+    pub overlay_allocated_bytes: i64,
+}
+
+/// A desktop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesktopRecord {
+    /// Pool and user.
+    pub id: DesktopId,
+    /// The pool's title when it was started.
+    pub pool_title: String,
+    /// Where it is in its life.
+    pub state: DesktopState,
+    /// Unique in the cluster while the record holds it.
+    pub number: u32,
+    /// Grows with each start, over all desktops.
+    pub epoch: u64,
+    /// The host it was given to.
+    pub host: HostName,
+    /// What the host knows the start by; a repeated request joins the first.
+    pub request_id: String,
+    /// What it is made of.
+    pub image: ImageRef,
+    /// Name of the persistent overlay; empty: volatile.
+    pub overlay: String,
+    /// Size of a new overlay.
+    pub overlay_size_mib: i64,
+    /// What it may use, and what it claims on the host.
+    pub limits: LimitsRecord,
+    /// Container runtime; empty: the host's default.
+    pub runtime: String,
+    /// First width of the screen, pixels; 0: the host's default.
+    pub width: u32,
+    /// First height of the screen, pixels; 0: the host's default.
+    pub height: u32,
+    /// Of the session; empty: the image's.
+    pub time_zone: String,
+    /// When it was claimed.
+    pub claimed_at: Timestamp,
+    /// Once it runs.
+    pub placed: Option<Placed>,
+    /// When it failed.
+    pub failure: Option<FailureRecord>,
+    /// Why it ended.
+    pub end_reason: String,
+    /// Phases of the start that ended well.
+    pub phases: Vec<PhaseRecord>,
+}
+
+impl Record for DesktopRecord {}
+
+// === impl DesktopState ===
+
+impl DesktopState {
+    /// The one place that says what may happen when.
+    ///
+    /// # Errors
+    /// Names state and happening when it may not.
+    pub fn after(self, happening: Happening) -> Result<Self, Illegal> {
+        use DesktopState::{Failed, Gone, Running, Starting, Stopping};
+        use Happening::{End, Fail, Stop, Up};
+        match (self, happening) {
+            (Starting | Running, Up) => Ok(Running),
+            (Starting | Running | Stopping, Stop) => Ok(Stopping),
+            (Starting | Running | Stopping | Failed, End) => Ok(Gone),
+            (Starting | Running | Stopping, Fail) => Ok(Failed),
+            (from @ (Stopping | Gone | Failed), Up)
+            | (from @ (Gone | Failed), Stop | Fail)
+            | (from @ Gone, End) => Err(Illegal { from, happening }),
+        }
+    }
+
+    /// Whether a desktop in this state takes room on its host.
+    pub fn holds_capacity(self) -> bool {
+        match self {
+            Self::Starting | Self::Running | Self::Stopping => true,
+            Self::Gone | Self::Failed => false,
+        }
+    }
+}
+
+impl fmt::Display for DesktopState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Gone => "gone",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+impl fmt::Display for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "come up",
+            Self::Stop => "be stopped",
+            Self::End => "end",
+            Self::Fail => "fail",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DesktopState::*, Happening::*, *};
+
+    #[test]
+    fn every_pair_has_an_answer_and_the_end_is_the_end() {
+        for from in [Starting, Running, Stopping, Gone, Failed] {
+            for happening in [Up, Stop, End, Fail] {
+                match from.after(happening) {
+                    Ok(to) => assert_ne!(from, Gone, "{from} {happening} {to}"),
+                    Err(illegal) => assert_eq!(illegal, Illegal { from, happening }),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn room_once_given_back_is_not_taken_again_without_a_claim() {
+        for from in [Gone, Failed] {
+            for happening in [Up, Stop, End, Fail] {
+                assert!(from.after(happening).is_ok_and(DesktopState::holds_capacity).eq(&false));
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The keys of the store. Names in them have passed [`crate::names`], so none
+//! holds a '/' of its own.
+
+use crate::names::{DesktopId, HostName, PoolName, UserName};
+
+/// Every user.
+pub const USERS: &str = "user/";
+/// Every session, by the digest of its token.
+pub const SESSIONS: &str = "session/";
+/// Every pool.
+pub const POOLS: &str = "pool/";
+/// Every host.
+pub const HOSTS: &str = "host/";
+/// What is claimed on every host.
+pub const CAPACITIES: &str = "capacity/";
+/// Every desktop.
+pub const DESKTOPS: &str = "desktop/";
+/// Every number in use.
+pub const NUMBERS: &str = "number/";
+/// Every persistent overlay and its place.
+pub const OVERLAYS: &str = "overlay/";
+/// Every ticket, by its digest.
+pub const TICKETS: &str = "ticket/";
+/// Who looks at what.
+pub const VIEWERS: &str = "viewer/";
+/// The last uid given.
+pub const UID_COUNTER: &str = "counter/uid";
+/// The last epoch given.
+pub const EPOCH_COUNTER: &str = "counter/epoch";
+/// Set once default pools have been made.
+pub const POOLS_MADE: &str = "marker/default-pools";
+/// Certificate and key of the cluster's authority.
+pub const CLUSTER_CA: &str = "pki/ca";
+/// Certificate and key of the portal.
+pub const SERVER_CERTIFICATE: &str = "pki/server";
+
+/// A user.
+pub fn user(name: &UserName) -> String {
+    format!("{USERS}{name}")
+}
+
+/// A session.
+pub fn session(digest: &str) -> String {
+    format!("{SESSIONS}{digest}")
+}
+
+/// A pool.
+pub fn pool(name: &PoolName) -> String {
+    format!("{POOLS}{name}")
+}
+
+/// A host.
+pub fn host(name: &HostName) -> String {
+    format!("{HOSTS}{name}")
+}
+
+/// What is claimed on a host.
+pub fn capacity(name: &HostName) -> String {
+    format!("{CAPACITIES}{name}")
+}
+
+/// A desktop.
+pub fn desktop(id: &DesktopId) -> String {
+    format!("{DESKTOPS}{id}")
+}
+
+/// A number in use; padded, so that the order of keys is that of numbers.
+pub fn number(number: u32) -> String {
+    format!("{NUMBERS}{number:010}")
+}
+
+/// A persistent overlay.
+pub fn overlay(name: &str) -> String {
+    format!("{OVERLAYS}{name}")
+}
+
+/// A ticket.
+pub fn ticket(digest: &str) -> String {
+    format!("{TICKETS}{digest}")
+}
+
+/// Who looks at a desktop.
+pub fn viewer(id: &DesktopId) -> String {
+    format!("{VIEWERS}{id}")
+}

@@ -1,0 +1,325 @@
+//! The store of a single broker: one redb file beside it.
+//!
+//! Leases live in memory, since this process is the only one that could keep
+//! them alive: keys bound to a lease are dropped when the file is opened.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    Commit, Entry, Event, LeaseId, Range, Revision, Store, StoreError, Transaction, Watch, Write,
+    history::History, leases::Leases,
+};
+
+const KEYS: TableDefinition<'_, &str, (u64, bool, &[u8])> = TableDefinition::new("keys-1");
+const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters-1");
+const REVISION: &str = "revision";
+
+/// The whole store is a few megabytes; redb's own default is a gigabyte.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// See the module's page.
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    /// Ends the task that watches over leases.
+    _expiry: DropGuard,
+}
+
+struct Shared {
+    database: Database,
+    history: Arc<History>,
+    /// Held over a whole commit: history and leases follow the file's order.
+    leases: Arc<Mutex<Leases>>,
+    leases_changed: Arc<Notify>,
+}
+
+// === impl EmbeddedStore ===
+
+impl EmbeddedStore {
+    /// Opens or makes the file. Must be called within a tokio runtime, which
+    /// then also ends leases.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another process has the file.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let path = path.to_owned();
+        let shared = blocking("open", move || Shared::open(&path)).await?;
+        let shared = Arc::new(shared);
+        let end = CancellationToken::new();
+        tokio::spawn(end.clone().run_until_cancelled_owned(expire_leases(
+            Arc::downgrade(&shared),
+            Arc::clone(&shared.leases),
+            Arc::clone(&shared.leases_changed),
+        )));
+        Ok(Self { shared, _expiry: end.drop_guard() })
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        verb: &'static str,
+        work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        blocking(verb, move || work(&shared)).await
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        let key = key.to_owned();
+        self.run("read a key", move |shared| shared.get(key)).await
+    }
+
+    async fn range(&self, prefix: &str) -> Result<Range, StoreError> {
+        let prefix = prefix.to_owned();
+        self.run("read a range", move |shared| shared.range(&prefix)).await
+    }
+
+    async fn commit(&self, transaction: Transaction) -> Result<Commit, StoreError> {
+        self.run("commit", move |shared| shared.commit(&transaction)).await
+    }
+
+    async fn watch(&self, prefix: &str, since: Revision) -> Result<Watch, StoreError> {
+        Ok(self.shared.history.watch(prefix, since))
+    }
+
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        let now = Instant::now();
+        let id =
+            self.run("grant a lease", move |shared| Ok(shared.leases().grant(ttl, now))).await?;
+        self.shared.leases_changed.notify_one();
+        Ok(id)
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+        let now = Instant::now();
+        let kept = self
+            .run("keep a lease", move |shared| Ok(shared.leases().keep_alive(lease, now)))
+            .await?;
+        if kept { Ok(()) } else { Err(StoreError::LeaseGone(lease)) }
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.run("end a lease", move |shared| shared.end_lease(lease, None)).await
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn open(path: &Path) -> Result<Self, StoreError> {
+        let shown = || path.display().to_string();
+        let database =
+            Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| {
+                match error {
+                    redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: shown() },
+                    other => StoreError::Open { path: shown(), source: Box::new(other.into()) },
+                }
+            })?;
+        let revision = prepare(&database).map_err(failed("prepare the file"))?;
+        Ok(Self {
+            database,
+            history: Arc::new(History::starting_at(revision)),
+            leases: Arc::default(),
+            leases_changed: Arc::default(),
+        })
+    }
+
+    fn leases(&self) -> MutexGuard<'_, Leases> {
+        lock(&self.leases)
+    }
+
+    fn get(&self, key: String) -> Result<Option<Entry>, StoreError> {
+        let read = || -> Result<_, redb::Error> {
+            let table = self.database.begin_read()?.open_table(KEYS)?;
+            Ok(table.get(key.as_str())?.map(|found| {
+                let (revision, _, value) = found.value();
+                (Revision(revision), value.to_owned())
+            }))
+        };
+        let found = read().map_err(failed("read a key"))?;
+        Ok(found.map(|(revision, value)| Entry { key, value, revision }))
+    }
+
+    fn range(&self, prefix: &str) -> Result<Range, StoreError> {
+        let read = || -> Result<_, redb::Error> {
+            let transaction = self.database.begin_read()?;
+            let table = transaction.open_table(KEYS)?;
+            let revision =
+                transaction.open_table(COUNTERS)?.get(REVISION)?.map_or(0, |found| found.value());
+            let mut entries = Vec::new();
+            for found in table.range(prefix..)? {
+                let (key, stored) = found?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                let (revision, _, value) = stored.value();
+                entries.push(Entry {
+                    key: key.value().to_owned(),
+                    value: value.to_owned(),
+                    revision: Revision(revision),
+                });
+            }
+            Ok(Range { entries, revision: Revision(revision) })
+        };
+        read().map_err(failed("read a range"))
+    }
+
+    fn commit(&self, transaction: &Transaction) -> Result<Commit, StoreError> {
+        if let Some(key) = transaction.written_twice() {
+            return Err(StoreError::WrittenTwice(key.to_owned()));
+        }
+        let mut leases = self.leases();
+        self.commit_locked(&mut leases, transaction)
+    }
+
+    fn commit_locked(
+        &self,
+        leases: &mut Leases,
+        transaction: &Transaction,
+    ) -> Result<Commit, StoreError> {
+        for write in &transaction.writes {
+            if let Write::Put { lease: Some(lease), .. } = write
+                && !leases.lives(*lease)
+            {
+                return Err(StoreError::LeaseGone(*lease));
+            }
+        }
+        let (commit, events) = self.write(transaction).map_err(failed("commit"))?;
+        if let Commit::Applied(revision) = commit {
+            for write in &transaction.writes {
+                match write {
+                    Write::Put { key, lease, .. } => leases.bind(key, *lease),
+                    Write::Delete { key } => leases.bind(key, None),
+                }
+            }
+            self.history.record(revision, events);
+        }
+        Ok(commit)
+    }
+
+    fn write(&self, transaction: &Transaction) -> Result<(Commit, Vec<Event>), redb::Error> {
+        let writing = self.database.begin_write()?;
+        let mut events = Vec::with_capacity(transaction.writes.len());
+        let revision;
+        {
+            let mut table = writing.open_table(KEYS)?;
+            for guard in &transaction.guards {
+                let now = table.get(guard.key.as_str())?.map(|found| Revision(found.value().0));
+                if now != guard.revision {
+                    // Dropping the redb transaction undoes it.
+                    return Ok((Commit::Conflict { key: guard.key.clone() }, events));
+                }
+            }
+            let mut counters = writing.open_table(COUNTERS)?;
+            revision = Revision(counters.get(REVISION)?.map_or(0, |found| found.value()) + 1);
+            counters.insert(REVISION, revision.0)?;
+            for write in &transaction.writes {
+                let (key, value) = match write {
+                    Write::Put { key, value, lease } => {
+                        table.insert(
+                            key.as_str(),
+                            (revision.0, lease.is_some(), value.as_slice()),
+                        )?;
+                        (key, Some(value.clone()))
+                    }
+                    Write::Delete { key } if table.remove(key.as_str())?.is_some() => (key, None),
+                    Write::Delete { .. } => continue,
+                };
+                events.push(Event { key: key.clone(), value, revision });
+            }
+        }
+        writing.commit()?;
+        Ok((Commit::Applied(revision), events))
+    }
+
+    /// `due`: only if that is still when it ends.
+    fn end_lease(&self, id: LeaseId, due: Option<Instant>) -> Result<(), StoreError> {
+        let mut leases = self.leases();
+        let Some(ends) = leases.ends(id) else {
+            return Err(StoreError::LeaseGone(id));
+        };
+        if due.is_some_and(|due| due != ends) {
+            return Ok(());
+        }
+        let keys = leases.keys(id);
+        if !keys.is_empty() {
+            let transaction = keys.into_iter().fold(Transaction::new(), Transaction::delete);
+            self.commit_locked(&mut leases, &transaction)?;
+        }
+        leases.end(id);
+        Ok(())
+    }
+}
+
+/// Makes the tables, drops keys of leases that died with the last process.
+fn prepare(database: &Database) -> Result<Revision, redb::Error> {
+    let writing = database.begin_write()?;
+    let revision;
+    {
+        let mut table = writing.open_table(KEYS)?;
+        let mut counters = writing.open_table(COUNTERS)?;
+        // A revision of its own, so that no watch overlooks the drops.
+        revision = counters.get(REVISION)?.map_or(0, |found| found.value()) + 1;
+        counters.insert(REVISION, revision)?;
+        table.retain(|_, (_, leased, _)| !leased)?;
+    }
+    writing.commit()?;
+    Ok(Revision(revision))
+}
+
+/// Holds the database only while it ends a lease, so that dropping the store
+/// closes the file at once.
+async fn expire_leases(shared: Weak<Shared>, leases: Arc<Mutex<Leases>>, changed: Arc<Notify>) {
+    loop {
+        let reading = Arc::clone(&leases);
+        let first = blocking("read leases", move || Ok(lock(&reading).first_end()))
+            .await
+            .unwrap_or_default();
+        let Some((id, ends)) = first else {
+            changed.notified().await;
+            continue;
+        };
+        tokio::select! {
+            () = tokio::time::sleep_until(ends) => {}
+            () = changed.notified() => continue,
+        }
+        let Some(ending) = shared.upgrade() else { return };
+        match blocking("end a lease", move || ending.end_lease(id, Some(ends))).await {
+            Ok(()) | Err(StoreError::LeaseGone(_)) => {}
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    lease = id.0,
+                    "a lease could not be ended"
+                );
+                // The file is at fault; do not spin on it.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    verb: &'static str,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Worker { verb }))
+}
+
+fn failed<E: Into<redb::Error>>(verb: &'static str) -> impl FnOnce(E) -> StoreError {
+    move |source| StoreError::Database { verb, source: Box::new(source.into()) }
+}
+
+fn lock(leases: &Mutex<Leases>) -> MutexGuard<'_, Leases> {
+    leases.lock().unwrap_or_else(PoisonError::into_inner)
+}

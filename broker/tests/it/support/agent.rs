@@ -1,0 +1,396 @@
+//! A host agent that does as it is told by the test. It runs in a runtime of
+//! its own, so that it can be cut off in an instant.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use futures_util::{StreamExt as _, stream, stream::BoxStream};
+use rolltop_broker::config::Config;
+use rolltop_proto::v1::{
+    self, DesktopState, Failure, HostDesktop, HostDesktopEvent, Phase, Progress,
+    StartHostDesktopRequest, exec_request, exec_response,
+    host_agent_server::{HostAgent, HostAgentServer},
+    host_desktop_event::Event,
+    start_host_desktop_response::Message,
+};
+use tokio::{
+    net::TcpListener,
+    runtime::Runtime,
+    sync::{Semaphore, broadcast, mpsc},
+};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Request, Response, Status, Streaming, async_trait,
+    transport::{Certificate, Identity, Server, ServerTlsConfig},
+};
+
+/// What the agent does with the next starts.
+#[derive(Clone)]
+pub(crate) enum Behaviour {
+    Run,
+    /// Ends with a desktop that FAILED.
+    Fail(Failure),
+    /// Answers with an error.
+    Refuse(Status),
+    /// Runs once the semaphore lets it.
+    Hold(Arc<Semaphore>),
+}
+
+pub(crate) struct Agent {
+    pub script: Arc<Script>,
+    credentials: PathBuf,
+    address: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+/// What the agent has and does; outlives its process.
+pub(crate) struct Script {
+    pub desktops: Mutex<BTreeMap<u32, HostDesktop>>,
+    pub behaviour: Mutex<Behaviour>,
+    pub starts: AtomicUsize,
+    pub requests: Mutex<Vec<StartHostDesktopRequest>>,
+    pub deleted: Mutex<Vec<String>>,
+    pub images: Mutex<Vec<v1::ImageVersion>>,
+    displays: Mutex<BTreeMap<u32, CancellationToken>>,
+    events: broadcast::Sender<HostDesktopEvent>,
+}
+
+impl Agent {
+    /// Enrols the host and starts its agent.
+    pub(crate) async fn new(config: &Config, dir: &Path, name: &str) -> Self {
+        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let credentials = dir.join(format!("{name}-credentials"));
+        let endpoint = format!("https://{address}");
+        let out = credentials.to_str().unwrap();
+        let words = [
+            "rolltop-broker",
+            "host",
+            "add",
+            name,
+            "--endpoint",
+            &endpoint,
+            "--credentials-out",
+            out,
+        ];
+        super::offline(config, &words, "").await;
+        let demo = v1::ImageVersion {
+            image: "demo".into(),
+            version: "1".into(),
+            tags: vec!["stable".into()],
+            ..Default::default()
+        };
+        let script = Script {
+            desktops: Mutex::default(),
+            behaviour: Mutex::new(Behaviour::Run),
+            starts: AtomicUsize::new(0),
+            requests: Mutex::default(),
+            deleted: Mutex::default(),
+            images: Mutex::new(vec![demo]),
+            displays: Mutex::default(),
+            events: broadcast::channel(64).0,
+        };
+        let mut agent = Self { script: Arc::new(script), credentials, address, runtime: None };
+        agent.come_up();
+        agent
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    pub(crate) fn credential(&self, name: &str) -> String {
+        super::read(&self.credentials, name)
+    }
+
+    /// Cuts all connections; what the host has stays.
+    pub(crate) fn vanish(&mut self) {
+        self.runtime.take().unwrap().shutdown_background();
+    }
+
+    pub(crate) fn come_up(&mut self) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let identity =
+            Identity::from_pem(self.credential("host.pem"), self.credential("host-key.pem"));
+        let tls = ServerTlsConfig::new()
+            .identity(identity)
+            .client_ca_root(Certificate::from_pem(self.credential("ca.pem")));
+        let (script, address) = (Arc::clone(&self.script), self.address);
+        runtime.spawn(async move {
+            let listener = loop {
+                // The last life's sockets may still be closing.
+                match TcpListener::bind(address).await {
+                    Ok(listener) => break listener,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            };
+            let server = Server::builder()
+                .tls_config(tls)
+                .unwrap()
+                .add_service(HostAgentServer::from_arc(script));
+            server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+        });
+        self.runtime = Some(runtime);
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Script {
+    pub(crate) fn behave(&self, behaviour: Behaviour) {
+        *self.behaviour.lock().unwrap() = behaviour;
+    }
+
+    pub(crate) fn starts(&self) -> usize {
+        self.starts.load(Ordering::SeqCst)
+    }
+
+    /// The desktop ends by itself.
+    pub(crate) fn end(&self, number: u32, reason: &str) {
+        self.end_as(number, DesktopState::Gone, reason);
+    }
+
+    pub(crate) fn has(&self, number: u32) -> bool {
+        self.desktops.lock().unwrap().contains_key(&number)
+    }
+
+    fn end_as(&self, number: u32, state: DesktopState, reason: &str) -> Option<HostDesktop> {
+        let mut desktop = self.desktops.lock().unwrap().remove(&number)?;
+        desktop.set_state(state);
+        desktop.end_reason = reason.into();
+        self.tell(&desktop);
+        if let Some(display) = self.displays.lock().unwrap().remove(&number) {
+            display.cancel();
+        }
+        Some(desktop)
+    }
+
+    fn tell(&self, desktop: &HostDesktop) {
+        // Nobody may be watching.
+        self.events
+            .send(HostDesktopEvent { event: Some(Event::Desktop(desktop.clone())) })
+            .unwrap_or_default();
+    }
+
+    fn bring_up(&self, request: &StartHostDesktopRequest) -> HostDesktop {
+        let desktop = HostDesktop {
+            number: request.number,
+            epoch: request.epoch,
+            label: request.label.clone(),
+            state: DesktopState::Running.into(),
+            version: "1".into(),
+            mac: "54:52:00:00:00:01".into(),
+            ip: "10.77.0.2".into(),
+            ..Default::default()
+        };
+        self.desktops.lock().unwrap().insert(request.number, desktop.clone());
+        self.tell(&desktop);
+        desktop
+    }
+
+    async fn perform(&self, request: &StartHostDesktopRequest) -> Result<HostDesktop, Status> {
+        let behaviour = self.behaviour.lock().unwrap().clone();
+        match behaviour {
+            Behaviour::Run => Ok(self.bring_up(request)),
+            Behaviour::Refuse(status) => Err(status),
+            Behaviour::Fail(failure) => Ok(HostDesktop {
+                number: request.number,
+                epoch: request.epoch,
+                label: request.label.clone(),
+                state: DesktopState::Failed.into(),
+                failure: Some(failure),
+                ..Default::default()
+            }),
+            Behaviour::Hold(gate) => {
+                drop(gate.acquire().await.unwrap());
+                Ok(self.bring_up(request))
+            }
+        }
+    }
+}
+
+type Boxed<T> = BoxStream<'static, Result<T, Status>>;
+
+/// What [`Script`] is asked through `Arc`.
+#[async_trait]
+impl HostAgent for Script {
+    type StartDesktopStream = Boxed<v1::StartHostDesktopResponse>;
+    type WatchDesktopsStream = Boxed<HostDesktopEvent>;
+    type ExecStream = Boxed<v1::ExecResponse>;
+    type ConnectDisplayStream = Boxed<v1::DisplayChunk>;
+
+    async fn get_host(
+        &self,
+        _: Request<v1::GetHostRequest>,
+    ) -> Result<Response<v1::HostInfo>, Status> {
+        Ok(Response::new(v1::HostInfo {
+            name: "h1".into(),
+            cpus: 4,
+            memory_bytes: 16 << 30,
+            memory_available_bytes: 8 << 30,
+            overlay_free_bytes: 100 << 30,
+            max_desktops: 20,
+            network: "10.77.0.0/16".into(),
+            ..Default::default()
+        }))
+    }
+
+    async fn list_images(
+        &self,
+        _: Request<v1::ListImagesRequest>,
+    ) -> Result<Response<v1::ListImagesResponse>, Status> {
+        Ok(Response::new(v1::ListImagesResponse { images: self.images.lock().unwrap().clone() }))
+    }
+
+    async fn start_desktop(
+        &self,
+        request: Request<StartHostDesktopRequest>,
+    ) -> Result<Response<Self::StartDesktopStream>, Status> {
+        let request = request.into_inner();
+        self.starts.fetch_add(1, Ordering::SeqCst);
+        self.requests.lock().unwrap().push(request.clone());
+        let disk = |done| v1::StartHostDesktopResponse {
+            message: Some(Message::Progress(Progress {
+                phase: Phase::Disk.into(),
+                done,
+                elapsed: None,
+            })),
+        };
+        let begin = stream::iter([Ok(disk(false)), Ok(disk(true))]);
+        let known = self.desktops.lock().unwrap().get(&request.number).cloned();
+        let known = known.filter(|known| known.epoch == request.epoch);
+        let done = match known {
+            Some(known) => Ok(known),
+            None => self.perform(&request).await,
+        };
+        let end = done.map(|desktop| v1::StartHostDesktopResponse {
+            message: Some(Message::Desktop(desktop)),
+        });
+        Ok(Response::new(begin.chain(stream::iter([end])).boxed()))
+    }
+
+    async fn stop_desktop(
+        &self,
+        request: Request<v1::StopHostDesktopRequest>,
+    ) -> Result<Response<v1::StopHostDesktopResponse>, Status> {
+        let desktop = self.end_as(request.get_ref().number, DesktopState::Gone, "STOPPED");
+        let desktop = desktop.ok_or_else(|| Status::not_found("no such desktop"))?;
+        Ok(Response::new(v1::StopHostDesktopResponse { desktop: Some(desktop) }))
+    }
+
+    async fn get_desktop(
+        &self,
+        request: Request<v1::GetHostDesktopRequest>,
+    ) -> Result<Response<HostDesktop>, Status> {
+        let found = self.desktops.lock().unwrap().get(&request.get_ref().number).cloned();
+        found.map(Response::new).ok_or_else(|| Status::not_found("no such desktop"))
+    }
+
+    async fn list_desktops(
+        &self,
+        _: Request<v1::ListHostDesktopsRequest>,
+    ) -> Result<Response<v1::ListHostDesktopsResponse>, Status> {
+        let desktops = self.desktops.lock().unwrap().values().cloned().collect();
+        Ok(Response::new(v1::ListHostDesktopsResponse { desktops }))
+    }
+
+    async fn watch_desktops(
+        &self,
+        _: Request<v1::WatchHostDesktopsRequest>,
+    ) -> Result<Response<Self::WatchDesktopsStream>, Status> {
+        let events = self.events.subscribe();
+        let there: Vec<_> =
+            self.desktops.lock().unwrap().values().cloned().map(Event::Desktop).collect();
+        let first = there.into_iter().chain([Event::Synced(true)]);
+        let first = stream::iter(
+            first.map(|event| Ok(HostDesktopEvent { event: Some(event) })).collect::<Vec<_>>(),
+        );
+        let then = stream::unfold(events, |mut events| async {
+            Some((Ok(events.recv().await.ok()?), events))
+        });
+        Ok(Response::new(first.chain(then).boxed()))
+    }
+
+    /// Prints the command, then what it is sent.
+    async fn exec(
+        &self,
+        request: Request<Streaming<v1::ExecRequest>>,
+    ) -> Result<Response<Self::ExecStream>, Status> {
+        let mut input = request.into_inner();
+        let first = input.message().await?.and_then(|first| first.message);
+        let Some(exec_request::Message::Start(start)) = first else {
+            return Err(Status::invalid_argument("start"));
+        };
+        let head = format!("{} {}\n", start.number, start.command.join(" ")).into_bytes();
+        let echo = input.filter_map(|message| async {
+            match message.ok()?.message? {
+                exec_request::Message::Stdin(bytes) => Some(exec_response::Message::Stdout(bytes)),
+                exec_request::Message::StdinClosed(_) => {
+                    Some(exec_response::Message::Exit(v1::ExecExit { code: 7, signal: 0 }))
+                }
+                _ => None,
+            }
+        });
+        let answers = stream::iter([exec_response::Message::Stdout(head)]).chain(echo);
+        Ok(Response::new(
+            answers.map(|message| Ok(v1::ExecResponse { message: Some(message) })).boxed(),
+        ))
+    }
+
+    /// A banner, then an echo.
+    async fn connect_display(
+        &self,
+        request: Request<Streaming<v1::DisplayChunk>>,
+    ) -> Result<Response<Self::ConnectDisplayStream>, Status> {
+        let mut input = request.into_inner();
+        let hello = input.message().await?.ok_or_else(|| Status::invalid_argument("hello"))?;
+        if !self.has(hello.number) {
+            return Err(Status::not_found("no such desktop"));
+        }
+        let over = self.displays.lock().unwrap().entry(hello.number).or_default().clone();
+        let (out, answers) = mpsc::channel(1);
+        tokio::spawn(over.run_until_cancelled_owned(async move {
+            let chunk = |data| Ok(v1::DisplayChunk { data, ..Default::default() });
+            let mut next = Some(b"RFB 003.008\n".to_vec());
+            while let Some(data) = next {
+                if out.send(chunk(data)).await.is_err() {
+                    return;
+                }
+                next = input.message().await.ok().flatten().map(|chunk| chunk.data);
+            }
+        }));
+        Ok(Response::new(ReceiverStream::new(answers).boxed()))
+    }
+
+    async fn list_overlays(
+        &self,
+        _: Request<v1::ListOverlaysRequest>,
+    ) -> Result<Response<v1::ListOverlaysResponse>, Status> {
+        Ok(Response::new(v1::ListOverlaysResponse::default()))
+    }
+
+    async fn delete_overlay(
+        &self,
+        request: Request<v1::DeleteOverlayRequest>,
+    ) -> Result<Response<v1::DeleteOverlayResponse>, Status> {
+        self.deleted.lock().unwrap().push(request.into_inner().name);
+        Ok(Response::new(v1::DeleteOverlayResponse {}))
+    }
+}
