@@ -13,6 +13,7 @@ use rolltop_launcher::{
     cgroup::{Cgroup, CgroupError, Hierarchies},
 };
 use rolltop_overlay::{BaseRoots, Overlays, deisolate, isolate};
+use rustix::mount::{MountFlags, mount};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
@@ -113,6 +114,7 @@ impl Host {
         // root of its user namespace. Each desktop's own directory keeps all
         // others out.
         make_dir(paths.run(), 0o711)?;
+        mount_run_dir(paths.run())?;
         isolate(paths.run()).map_err(HostError::RunDir)?;
         make_dir(&paths.desktops(), 0o711)?;
         make_dir(&paths.bases(), 0o700)?;
@@ -201,12 +203,29 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), HostError> {
         .map_err(|source| HostError::io("make", path.display(), source))
 }
 
+/// Gives the run directory a tmpfs of its own: nothing in it must outlive a
+/// reboot, records are synced several times in each start, and not every host
+/// has a tmpfs there already.
+fn mount_run_dir(run: &Path) -> Result<(), HostError> {
+    let failed = |source| HostError::io("mount a tmpfs at", run.display(), source);
+    let mounted = rolltop_overlay::mountinfo::mounts()
+        .map_err(|error| HostError::io("read", "the mount table", io::Error::other(error)))?;
+    let run = run.canonicalize().map_err(failed)?;
+    if mounted.iter().any(|mount| mount.mount_point == run) {
+        return Ok(());
+    }
+    mount("rolltop", &run, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=711")
+        .map_err(|error| failed(error.into()))
+}
+
 /// Removes the empty parent group from every hierarchy: runtimes that are not
 /// built in make it in hierarchies that we do not use.
 fn remove_cgroup_parent(name: &str) -> Vec<HostError> {
     let mounts = match rolltop_overlay::mountinfo::mounts() {
         Ok(mounts) => mounts,
-        Err(error) => return vec![HostError::io("read", "the mount table", io::Error::other(error))],
+        Err(error) => {
+            return vec![HostError::io("read", "the mount table", io::Error::other(error))];
+        }
     };
     let hierarchies = mounts.into_iter().filter(|mount| mount.file_system.starts_with("cgroup"));
     hierarchies

@@ -1,1 +1,17 @@
-//! What crosses crates: end to end, faults, load, benchmarks.
+//! What system tests and the benchmark have in common: an agent on
+//! directories of its own, a client of its API, a viewer of its displays, and
+//! the state of the machine before and after.
+//!
+//! A failure here ends a test or a run, so errors are sentences (`anyhow`).
+
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod client;
+pub mod display;
+pub mod images;
+pub mod isolation;
+pub mod machine;
+pub mod memory;
+pub mod rfb;
+pub mod sample;

@@ -124,7 +124,8 @@ impl HostAgent for Service {
             let service = service.clone();
             async move { Ok(desktop_event(service.measure(view?.as_ref().clone()).await)) }
         };
-        let synced = v1::HostDesktopEvent { event: Some(v1::host_desktop_event::Event::Synced(true)) };
+        let synced =
+            v1::HostDesktopEvent { event: Some(v1::host_desktop_event::Event::Synced(true)) };
         let answers = stream::iter(now.into_iter().map(Ok))
             .then(tell.clone())
             .chain(stream::once(async { Ok(synced) }))

@@ -13,7 +13,7 @@ use std::{
 };
 
 use oci_spec::runtime::Process as ProcessSpec;
-use rolltop_launcher::{Created as LauncherCreated, LaunchError, Launcher, Pid, Stdio};
+use rolltop_launcher::{Creating, LaunchError, Launcher, Pid, Stdio};
 use thiserror::Error;
 
 use self::oci::OciBinary;
@@ -40,11 +40,12 @@ pub enum Runtime {
     Oci(OciBinary),
 }
 
-/// A container whose namespaces exist and whose init has not begun.
+/// A container whose namespaces exist, so that it can be joined to the network,
+/// and whose init has not begun.
 #[derive(Debug)]
 pub enum Created {
-    /// Made by the launcher.
-    Builtin(Box<LauncherCreated>),
+    /// Being made by the launcher: its namespaces are there, its mounts not yet.
+    Builtin(Box<Creating>),
     /// Made by a binary.
     Oci {
         /// Pid of its init.
@@ -169,9 +170,9 @@ impl Runtime {
             Self::Builtin { launcher, deadline } => {
                 let (launcher, deadline) = (Arc::clone(launcher), *deadline);
                 let bundle = bundle.to_owned();
-                let created =
-                    blocking(move || launcher.create(&bundle, Instant::now() + deadline)).await?;
-                Ok(Created::Builtin(Box::new(created)))
+                let limit = Instant::now() + deadline;
+                let creating = blocking(move || launcher.begin(&bundle, None, limit)).await?;
+                Ok(Created::Builtin(Box::new(creating)))
             }
             Self::Oci(binary) => Ok(Created::Oci { pid: binary.create(id, bundle).await? }),
         }
@@ -188,8 +189,9 @@ impl Runtime {
         created: Created,
     ) -> Result<Process, RuntimeError> {
         let pid = match (self, created) {
-            (_, Created::Builtin(created)) => {
-                blocking(move || created.start()).await?.pid.as_raw_nonzero().get()
+            (_, Created::Builtin(creating)) => {
+                let limit = Instant::now() + self.deadline();
+                blocking(move || creating.finish(limit)?.start()).await?.pid.as_raw_nonzero().get()
             }
             (Self::Oci(binary), Created::Oci { pid }) => {
                 binary.start(id, bundle).await?;
@@ -235,6 +237,13 @@ impl Runtime {
         let process = Process::open(pid)
             .map_err(|source| RuntimeError::Io { verb: "watch the new process", source })?;
         Ok(Executed { process, terminal })
+    }
+
+    fn deadline(&self) -> Duration {
+        match self {
+            Self::Builtin { deadline, .. } => *deadline,
+            Self::Oci(binary) => binary.deadline(),
+        }
     }
 
     /// Forgets a container whose processes are gone. Unknown is success.

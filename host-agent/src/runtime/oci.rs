@@ -38,6 +38,10 @@ impl OciBinary {
         Self { program, root, deadline }
     }
 
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     pub(super) async fn create(&self, id: &str, bundle: &Path) -> Result<i32, RuntimeError> {
         let pid_file = bundle.join("pid");
         let log = bundle.join("create.log");
@@ -145,6 +149,10 @@ impl OciBinary {
     fn command(&self, log: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command
+            // Nothing of ours means anything to it; NOTIFY_SOCKET it would even
+            // take for its container's.
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .arg("--root")
             .arg(&self.root)
             .args(["--log-format", "json", "--log"])

@@ -1,0 +1,181 @@
+//! What an agent is started with.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, ensure};
+use serde::Serialize;
+
+/// The programs of a host.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// `rolltop-agent`.
+    pub agent: PathBuf,
+    /// `rolltop-launcher`.
+    pub launcher: PathBuf,
+}
+
+/// Everything an agent of one's own needs. Kept small: what is not said here
+/// has the agent's default.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The programs.
+    pub programs: Programs,
+    /// For the configuration, the log and the overlays. On a real disk.
+    pub dir: PathBuf,
+    /// For what does not outlive a reboot. On a tmpfs.
+    pub run_dir: PathBuf,
+    /// The image store.
+    pub images: PathBuf,
+    /// A name of its own, for its control groups.
+    pub name: String,
+    /// OCI runtimes by name, beside the built-in one.
+    pub runtimes: BTreeMap<String, PathBuf>,
+    /// How long a display may take to answer, milliseconds; none: the default.
+    pub display_ms: Option<u32>,
+    /// MiB to keep free on the disk of overlays; none: the default.
+    pub reserve_mib: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    name: &'a str,
+    state_dir: PathBuf,
+    run_dir: PathBuf,
+    images: &'a Path,
+    socket: PathBuf,
+    launcher: &'a Path,
+    cgroup_parent: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reserve_mib: Option<u32>,
+    network: Network,
+    runtimes: &'a BTreeMap<String, PathBuf>,
+    deadlines: Deadlines,
+}
+
+#[derive(Serialize)]
+struct Network {
+    bridge: &'static str,
+}
+
+#[derive(Serialize)]
+struct Deadlines {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display_ms: Option<u32>,
+}
+
+impl Programs {
+    /// Those that were built beside the running one.
+    ///
+    /// # Errors
+    /// They were not.
+    pub fn beside_this_one() -> anyhow::Result<Self> {
+        let this = std::env::current_exe().context("this program's own path is unknown")?;
+        let dir = this.parent().context("this program lies nowhere")?;
+        Self::in_dir(dir)
+    }
+
+    /// Those in `dir`.
+    ///
+    /// # Errors
+    /// One is missing.
+    pub fn in_dir(dir: &Path) -> anyhow::Result<Self> {
+        let program = |name: &str| {
+            let path = dir.join(name);
+            ensure!(path.is_file(), "{} is missing: build its crate first", path.display());
+            Ok(path)
+        };
+        Ok(Self { agent: program("rolltop-agent")?, launcher: program("rolltop-launcher")? })
+    }
+}
+
+impl Settings {
+    /// Its bridge.
+    pub const BRIDGE: &'static str = "rolltop0";
+
+    /// The Unix socket it serves at.
+    pub fn socket(&self) -> PathBuf {
+        self.run_dir.join("agent.sock")
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("agent.toml")
+    }
+
+    /// What it writes.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("agent.log")
+    }
+
+    /// The OCI bundle of a desktop while it runs.
+    pub fn bundle(&self, number: u32) -> PathBuf {
+        self.agent_run_dir().join("desktops").join(number.to_string()).join("bundle")
+    }
+
+    /// Writes the configuration file.
+    pub(super) fn write_config(&self) -> anyhow::Result<PathBuf> {
+        for dir in [&self.dir, &self.run_dir] {
+            fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        }
+        let path = self.config();
+        fs::write(&path, self.document()?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    fn document(&self) -> anyhow::Result<String> {
+        let document = Document {
+            name: &self.name,
+            state_dir: self.dir.join("state"),
+            run_dir: self.agent_run_dir(),
+            images: &self.images,
+            socket: self.socket(),
+            launcher: &self.programs.launcher,
+            cgroup_parent: &self.name,
+            reserve_mib: self.reserve_mib,
+            network: Network { bridge: Self::BRIDGE },
+            runtimes: &self.runtimes,
+            deadlines: Deadlines { display_ms: self.display_ms },
+        };
+        toml::to_string(&document).context("paths that are not UTF-8")
+    }
+
+    /// Apart from the socket: a purge removes all of it.
+    fn agent_run_dir(&self) -> PathBuf {
+        self.run_dir.join("agent")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_what_the_agent_reads() {
+        let settings = Settings {
+            programs: Programs { agent: "/p/agent".into(), launcher: "/p/launcher".into() },
+            dir: "/d".into(),
+            run_dir: "/r".into(),
+            images: "/i \"x\"".into(),
+            name: "test-7".into(),
+            runtimes: BTreeMap::from([("runc".into(), "/sbin/runc".into())]),
+            display_ms: Some(700),
+            reserve_mib: None,
+        };
+        let document: toml::Table = settings.document().unwrap().parse().unwrap();
+        let text = |key: &str| document[key].as_str().unwrap().to_owned();
+        assert_eq!(text("state_dir"), "/d/state");
+        assert_eq!(text("run_dir"), "/r/agent");
+        assert_eq!(text("images"), "/i \"x\"");
+        assert_eq!(text("cgroup_parent"), "test-7");
+        assert_eq!(document["network"]["bridge"].as_str(), Some("rolltop0"));
+        assert_eq!(document["runtimes"]["runc"].as_str(), Some("/sbin/runc"));
+        assert!(!document.contains_key("reserve_mib"), "the agent's default");
+        assert_eq!(document["deadlines"]["display_ms"].as_integer(), Some(700));
+        assert_eq!(settings.bundle(3), Path::new("/r/agent/desktops/3/bundle"));
+    }
+}

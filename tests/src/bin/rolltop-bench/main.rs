@@ -1,0 +1,91 @@
+//! `rolltop-bench`: how long a desktop takes to come and to go, beside `runc`
+//! and beside the steps of the forerunner, in one run on one machine.
+//!
+//! It works on a machine of its own (fresh namespaces, see
+//! `rolltop_tests::isolation`) and a directory of its own, and says what it
+//! left behind, if anything.
+
+#![forbid(unsafe_code)]
+
+mod aims;
+mod arguments;
+mod crowd;
+mod human;
+mod names;
+mod report;
+mod rounds;
+mod runc;
+mod shell;
+mod stage;
+mod the_forerunner;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Parser as _;
+use rolltop_tests::{
+    isolation,
+    machine::{Change, Scope, Snapshot},
+    memory::Memory,
+};
+
+use crate::{
+    arguments::Arguments,
+    report::{Report, Unit},
+    stage::Stage,
+};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match isolation::inside() {
+        None => Err(isolation::go_inside()),
+        Some(name) => run(&arguments, &name),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rolltop-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(arguments: &Arguments, name: &str) -> anyhow::Result<()> {
+    isolation::furnish()?;
+    let dir = arguments.make_dir(name)?;
+    let scope = Scope { loop_files: dir.path(), control_groups: name };
+    let before = Snapshot::take(scope)?;
+    let stage = Stage::set(arguments, name, dir.path()).await?;
+    let mut report = Report::default();
+    let measured = tokio::select! {
+        measured = measure(arguments, &stage, &mut report) => measured,
+        // The first process of a process namespace has to ask for signals.
+        interrupted = tokio::signal::ctrl_c() => match interrupted {
+            Ok(()) => Err(anyhow::anyhow!("interrupted")),
+            Err(error) => Err(error.into()),
+        },
+    };
+    stage.strike().await?;
+    let left = Snapshot::take(scope)?.since(&before);
+    measured?;
+
+    report.left = left.iter().map(Change::to_string).collect();
+    print!("{}", human::tables(&report));
+    if let Some(file) = &arguments.json {
+        let text = serde_json::to_string_pretty(&report.to_json())?;
+        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if !report.left.is_empty() {
+        bail!("the machine is not as it was");
+    }
+    Ok(())
+}
+
+async fn measure(arguments: &Arguments, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
+    rounds::measure(arguments, stage, report).await?;
+    let alone = Memory::of(stage.agent.pid()?)?;
+    report.add("agent with no desktop, PSS", Unit::Kib, [alone.pss_kib as f64]);
+    report.add("agent with no desktop, RSS", Unit::Kib, [alone.rss_kib as f64]);
+    crowd::measure(arguments, stage, report, alone).await
+}

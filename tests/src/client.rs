@@ -1,0 +1,122 @@
+//! A client of a host agent's API, over its Unix socket.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use hyper_util::rt::TokioIo;
+use rolltop_proto::v1::{
+    Account, HostDesktop, OverlaySpec, Phase, StartHostDesktopRequest, StopHostDesktopRequest,
+    host_agent_client::HostAgentClient, start_host_desktop_response::Message,
+};
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+/// Bytes of a stream that may be on their way: a whole picture.
+const WINDOW: u32 = 8 << 20;
+const OVERLAY_MIB: i64 = 5 * 1024;
+
+/// The API of one agent; cheap to clone.
+pub type Api = HostAgentClient<Channel>;
+
+/// A desktop that came up.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// As the agent told it last.
+    pub desktop: HostDesktop,
+    /// From the call to that answer.
+    pub elapsed: Duration,
+}
+
+/// Connects to the agent at `socket`.
+///
+/// # Errors
+/// Nobody answers there.
+pub async fn connect(socket: &Path) -> anyhow::Result<Api> {
+    let path: PathBuf = socket.into();
+    let connector = tower::service_fn(move |_: Uri| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    // The address is not used; HTTP/2 wants one.
+    let channel = Endpoint::from_static("http://agent")
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW * 4)
+        .connect_with_connector(connector)
+        .await
+        .with_context(|| format!("no agent at {}", socket.display()))?;
+    Ok(HostAgentClient::new(channel).max_decoding_message_size(WINDOW as usize))
+}
+
+/// A request for a volatile desktop of `image` under `number`, with a new
+/// request id.
+pub fn volatile(number: u32, epoch: u64, image: &str) -> StartHostDesktopRequest {
+    StartHostDesktopRequest {
+        request_id: format!("{number}-{epoch}"),
+        number,
+        epoch,
+        label: format!("test/user{number}"),
+        account: Some(Account { name: "user".into(), uid: 1000, full_name: "A User".into() }),
+        image: image.into(),
+        overlay: Some(OverlaySpec { size_mib: OVERLAY_MIB, ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+/// Starts a desktop and waits until its display answers.
+///
+/// # Errors
+/// It does not come up; the reason with the last lines of its session.
+pub async fn start(api: &mut Api, request: StartHostDesktopRequest) -> anyhow::Result<Started> {
+    let begun = Instant::now();
+    let number = request.number;
+    let what = || format!("desktop {number} did not come up");
+    let mut answers = api.start_desktop(request).await.with_context(what)?.into_inner();
+    while let Some(answer) = answers.message().await.with_context(what)? {
+        if let Some(Message::Desktop(desktop)) = answer.message {
+            if let Some(failure) = &desktop.failure {
+                let tail = failure.output_tail.join("\n  ");
+                bail!("{}: {} ({})\n  {tail}", what(), failure.reason, failure.code);
+            }
+            return Ok(Started { desktop, elapsed: begun.elapsed() });
+        }
+    }
+    bail!("{}: the agent's answer ended before its end", what())
+}
+
+/// Stops a desktop; returns how long it took until nothing of it was left.
+///
+/// # Errors
+/// The agent refuses, or cannot take it away.
+pub async fn stop(api: &mut Api, number: u32, epoch: u64) -> anyhow::Result<Duration> {
+    let begun = Instant::now();
+    let request = StopHostDesktopRequest { number, epoch, grace: None };
+    api.stop_desktop(request).await.with_context(|| format!("desktop {number} does not stop"))?;
+    Ok(begun.elapsed())
+}
+
+/// When `phase` began and ended, since the request's arrival at the agent.
+pub fn phase(desktop: &HostDesktop, phase: Phase) -> Option<(Duration, Duration)> {
+    let timing = desktop.timings.iter().find(|timing| timing.phase() == phase)?;
+    let time = |time: &Option<prost_types::Duration>| Duration::try_from((*time)?).ok();
+    Some((time(&timing.begin)?, time(&timing.end)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use rolltop_proto::v1::PhaseTiming;
+
+    use super::*;
+
+    #[test]
+    fn a_phase_is_found_by_its_name() {
+        let time = |ms| Duration::from_millis(ms).try_into().ok();
+        let timing = PhaseTiming { phase: Phase::Disk.into(), begin: time(1), end: time(5) };
+        let desktop = HostDesktop { timings: vec![timing], ..Default::default() };
+        let found = phase(&desktop, Phase::Disk).unwrap();
+        assert_eq!(found, (Duration::from_millis(1), Duration::from_millis(5)));
+        assert_eq!(phase(&desktop, Phase::Display), None);
+    }
+}

@@ -1,0 +1,69 @@
+//! A machine of one's own for a program: it runs itself again in fresh mount,
+//! network and process namespaces. What it mounts, links and starts ends with
+//! it, even if it is killed.
+
+use std::{
+    os::unix::process::CommandExt as _,
+    process::{Command, ExitStatus},
+};
+
+use anyhow::{Context as _, ensure};
+use nix::mount::{MsFlags, mount};
+
+/// Tells the inner run that it is one, and a name no other run on this machine
+/// has.
+const INSIDE: &str = "ROLLTOP_TESTS_INSIDE";
+
+/// The inner run's PID 1: a shell that waits reaps what others orphan, as the
+/// init of a host does.
+const REAPER: &str = "\"$@\" & wait $!";
+
+/// Whether this process is the inner run: then a name no other run on this
+/// machine has.
+pub fn inside() -> Option<String> {
+    std::env::var(INSIDE).ok()
+}
+
+/// Turns this process into a run of the same program, with the same arguments,
+/// on a machine of its own. Returns only if that fails.
+pub fn go_inside() -> anyhow::Error {
+    match inner_run() {
+        Ok(mut command) => anyhow::Error::new(command.exec()).context("cannot run unshare"),
+        Err(error) => error,
+    }
+}
+
+/// Like [`go_inside`], but beside this process, which waits.
+///
+/// # Errors
+/// Not root, or `unshare` is missing.
+pub fn run_inside() -> anyhow::Result<ExitStatus> {
+    inner_run()?.status().context("cannot run unshare")
+}
+
+fn inner_run() -> anyhow::Result<Command> {
+    ensure!(nix::unistd::geteuid().is_root(), "needs root");
+    let program = std::env::current_exe().context("this program's own path is unknown")?;
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
+        .args(["/bin/sh", "-c", REAPER, "sh"])
+        .arg(program)
+        .args(std::env::args_os().skip(1))
+        .env(INSIDE, format!("test-{}", std::process::id()));
+    Ok(command)
+}
+
+/// Makes the inner run's machine ready: its own `/run`, as on a host a tmpfs,
+/// and a network that can speak to itself.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn furnish() -> anyhow::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("run"), "/run", Some("tmpfs"), flags, Some("mode=755"))
+        .context("cannot mount a tmpfs at /run")?;
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    ensure!(up.context("cannot run ip")?.success(), "cannot set the link lo up");
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! The host agent with everything real: mounts, namespaces, control groups,
+//! links, an X server. On a mount, network and process namespace of its own;
+//! after each case the machine must be as it was before.
+//!
+//! Needs root, the programs built, and an image store with `demo:stable`
+//! (`ROLLTOP_TEST_IMAGES`); without them it says what is missing.
+
+#![forbid(unsafe_code)]
+
+mod crashes;
+mod failures;
+mod lifecycle;
+mod requests;
+mod stage;
+mod storage;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use rolltop_tests::isolation;
+
+use self::stage::{Case, Stage};
+
+macro_rules! cases {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        [$((
+            concat!(stringify!($module), "::", stringify!($name)),
+            (|stage| Box::pin($module::$name(stage))) as Case,
+        )),*]
+    };
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("the agent's tests could not run: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    if let Some(missing) = stage::missing() {
+        println!("skipped: the agent's tests need {missing}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(name) = isolation::inside() else {
+        return Err(isolation::go_inside());
+    };
+    isolation::furnish()?;
+    tokio::runtime::Runtime::new().context("no runtime")?.block_on(run_cases(&name))
+}
+
+async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
+    let cases = cases![
+        lifecycle::comes_up_is_worked_in_and_goes,
+        lifecycle::a_logout_ends_it,
+        lifecycle::a_stopped_session_is_asked_before_it_is_killed,
+        lifecycle::ten_at_once_come_up,
+        lifecycle::any_oci_runtime_will_do,
+        lifecycle::a_directory_is_a_base_root_too,
+        lifecycle::a_watcher_misses_nothing,
+        lifecycle::a_terminal_is_real,
+        storage::a_persistent_overlay_keeps_files,
+        storage::a_failed_start_does_not_harm_an_overlay,
+        storage::an_overlay_has_one_writer,
+        storage::only_an_explicit_call_deletes,
+        storage::a_full_disk_is_said_and_leaves_nothing,
+        storage::an_overlay_larger_than_the_disk_is_refused,
+        failures::a_session_that_dies_tells_why,
+        failures::an_image_without_its_session_command,
+        failures::a_display_that_never_answers,
+        failures::a_display_that_is_something_else,
+        failures::a_memory_hog_hurts_only_itself,
+        requests::bad_input_is_named,
+        requests::repeated_requests_join,
+        requests::old_epochs_are_refused,
+        requests::garbage_on_the_display_harms_nobody,
+        crashes::desktops_outlive_a_killed_agent,
+        crashes::half_made_desktops_are_taken_away,
+        crashes::a_second_agent_does_not_disturb_the_first,
+    ];
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let (mut passed, mut failed) = (0, 0);
+    for (title, case) in cases {
+        if !wanted.is_empty() && !wanted.iter().any(|part| title.contains(part.as_str())) {
+            continue;
+        }
+        let outcome = async {
+            let stage = Stage::set(name)?;
+            match case(&stage).await {
+                Ok(()) => stage.clear().await,
+                Err(error) => match stage.abandon().await {
+                    Ok(()) => Err(error),
+                    Err(left) => Err(error.context(format!("and this stays: {left:#}"))),
+                },
+            }
+        }
+        .await;
+        match outcome {
+            Ok(()) => {
+                passed += 1;
+                println!("test {title} ... ok");
+            }
+            Err(error) => {
+                failed += 1;
+                println!("test {title} ... FAILED\n    {error:#}");
+            }
+        }
+    }
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out"
+    );
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

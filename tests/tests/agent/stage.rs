@@ -1,0 +1,268 @@
+//! What each case plays on: an agent's settings, images made from `demo`, and
+//! the machine's state before.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    path::{Path, PathBuf},
+    pin::Pin,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use rolltop_image::{ImageStore, Manifest, Published};
+use rolltop_proto::v1::{
+    ExecRequest, ExecStart, GetHostDesktopRequest, HostDesktop, ListHostDesktopsRequest,
+    StartHostDesktopRequest, exec_request, exec_response, start_host_desktop_response::Message,
+};
+use rolltop_tests::{
+    agent::{Agent, Programs, Settings},
+    client::{self, Api},
+    images::BorrowedImages,
+    machine::{Scope, Snapshot},
+};
+use tempfile::TempDir;
+
+/// One case.
+pub(crate) type Case =
+    for<'a> fn(&'a Stage) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>>;
+
+/// How long a condition may take to come true on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+const RUNC: &str = "/usr/sbin/runc";
+
+pub(crate) struct Stage {
+    dir: TempDir,
+    run: TempDir,
+    name: String,
+    original: Published,
+    images: BorrowedImages,
+    before: Snapshot,
+}
+
+/// What this machine lacks for the tests.
+pub(crate) fn missing() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("root".into());
+    }
+    if let Err(error) = programs() {
+        return Some(format!("the programs ({error})"));
+    }
+    if env::var_os("ROLLTOP_TEST_IMAGES").is_none() {
+        return Some("an image store with demo:stable, named by ROLLTOP_TEST_IMAGES".into());
+    }
+    None
+}
+
+fn programs() -> anyhow::Result<Programs> {
+    if let Some(dir) = env::var_os("ROLLTOP_TEST_PROGRAMS") {
+        return Programs::in_dir(Path::new(&dir));
+    }
+    // Tests lie in target/PROFILE/deps, programs in target/PROFILE.
+    let this = env::current_exe()?;
+    let profile = this.parent().and_then(Path::parent).context("this program lies nowhere")?;
+    Programs::in_dir(profile)
+}
+
+impl Stage {
+    pub(crate) fn set(name: &str) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("rolltop-agent-test-").tempdir_in("/var/tmp")?;
+        let run = tempfile::Builder::new().prefix("rolltop-").tempdir_in("/run")?;
+        let store = env::var_os("ROLLTOP_TEST_IMAGES").context("no ROLLTOP_TEST_IMAGES")?;
+        let original = ImageStore::open(PathBuf::from(store))?.resolve(&"demo:stable".parse()?)?;
+        let images = BorrowedImages::create(&dir.path().join("images"))?;
+        images.add(&original, |_| {})?;
+        let before = snapshot(dir.path(), name)?;
+        Ok(Self { dir, run, name: name.into(), original, images, before })
+    }
+
+    /// Everything must be as it was before. Any agent must have been purged.
+    pub(crate) async fn clear(self) -> anyhow::Result<()> {
+        let after = snapshot(self.dir.path(), &self.name)?;
+        let changes = after.since(&self.before);
+        let list: Vec<String> = changes.iter().map(|change| format!("{change:?}")).collect();
+        ensure!(changes.is_empty(), "the machine is not as it was: {}", list.join(", "));
+        Ok(())
+    }
+
+    /// After a failure: whatever runs is taken down, so that the next case
+    /// begins on a machine as it should be.
+    pub(crate) async fn abandon(self) -> anyhow::Result<()> {
+        let settings = self.settings()?;
+        if settings.config().exists() {
+            let mut purge = Command::new(&settings.programs.agent);
+            purge.arg("--config").arg(settings.config()).arg("purge").output()?;
+        }
+        // What a case itself has mounted.
+        let mounts = mounts_below(self.dir.path())?;
+        for mount in mounts.iter().rev() {
+            host("umount", &[mount])?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
+        let runc = Path::new(RUNC);
+        let runtimes = runc.exists().then(|| ("runc".to_owned(), runc.to_owned()));
+        Ok(Settings {
+            programs: programs()?,
+            dir: self.dir.path().join("agent"),
+            run_dir: self.run.path().to_owned(),
+            images: self.images.dir().to_owned(),
+            name: self.name.clone(),
+            runtimes: BTreeMap::from_iter(runtimes),
+            display_ms: None,
+            reserve_mib: None,
+        })
+    }
+
+    pub(crate) async fn agent(&self) -> anyhow::Result<Agent> {
+        Agent::start(self.settings()?).await
+    }
+
+    /// An image `name` like `demo`, but for what `change` does.
+    pub(crate) fn image(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Manifest),
+    ) -> anyhow::Result<String> {
+        let name = name.parse()?;
+        self.images.add(&self.original, |manifest| {
+            manifest.name = name;
+            change(manifest);
+        })
+    }
+
+    /// An image whose session is this shell command.
+    pub(crate) fn session(&self, name: &str, command: &str) -> anyhow::Result<String> {
+        self.image(name, |manifest| {
+            manifest.desktop.session.command = ["/bin/sh", "-c", command].map(str::to_owned).into();
+        })
+    }
+
+    pub(crate) fn original(&self) -> &Published {
+        &self.original
+    }
+}
+
+fn snapshot(dir: &Path, name: &str) -> anyhow::Result<Snapshot> {
+    Snapshot::take(Scope { loop_files: dir, control_groups: name })
+}
+
+/// A request for a volatile demo desktop.
+pub(crate) fn demo(number: u32) -> StartHostDesktopRequest {
+    let mut request = client::volatile(number, 1, "demo:stable");
+    if let Some(overlay) = &mut request.overlay {
+        overlay.size_mib = 256;
+    }
+    request
+}
+
+/// The same with a persistent overlay.
+pub(crate) fn kept(number: u32, epoch: u64, name: &str) -> StartHostDesktopRequest {
+    let mut request = demo(number);
+    request.epoch = epoch;
+    request.request_id = format!("{number}-{epoch}");
+    if let Some(overlay) = &mut request.overlay {
+        overlay.persistent_name = name.into();
+    }
+    request
+}
+
+/// Starts a desktop; whatever comes of it.
+pub(crate) async fn attempt(
+    api: &mut Api,
+    request: StartHostDesktopRequest,
+) -> anyhow::Result<HostDesktop> {
+    let mut answers = api.start_desktop(request).await?.into_inner();
+    while let Some(answer) = answers.message().await? {
+        if let Some(Message::Desktop(desktop)) = answer.message {
+            return Ok(desktop);
+        }
+    }
+    bail!("the answer ended without a desktop")
+}
+
+/// What a command in a desktop wrote, and its exit code.
+pub(crate) async fn exec(
+    api: &mut Api,
+    number: u32,
+    as_root: bool,
+    command: &str,
+) -> anyhow::Result<(String, i32)> {
+    let start = ExecStart {
+        number,
+        as_root,
+        command: ["/bin/sh", "-c", command].map(str::to_owned).into(),
+        ..Default::default()
+    };
+    let requests = [exec_request::Message::Start(start), exec_request::Message::StdinClosed(true)]
+        .map(|message| ExecRequest { message: Some(message) });
+    let mut answers = api.exec(tokio_stream::iter(requests)).await?.into_inner();
+    let mut output = Vec::new();
+    while let Some(answer) = answers.message().await? {
+        match answer.message {
+            Some(exec_response::Message::Stdout(bytes) | exec_response::Message::Stderr(bytes)) => {
+                output.extend(bytes);
+            }
+            Some(exec_response::Message::Exit(exit)) => {
+                return Ok((String::from_utf8_lossy(&output).into_owned(), exit.code));
+            }
+            None => {}
+        }
+    }
+    bail!("the command's answer ended without its end")
+}
+
+/// Output of a command that must succeed.
+pub(crate) async fn shell(api: &mut Api, number: u32, command: &str) -> anyhow::Result<String> {
+    let (output, code) = exec(api, number, false, command).await?;
+    ensure!(code == 0, "`{command}` in desktop {number} exited with {code}: {output}");
+    Ok(output)
+}
+
+/// Waits until desktop `number` is no more.
+pub(crate) async fn gone(api: &mut Api, number: u32) -> anyhow::Result<()> {
+    eventually(&format!("desktop {number} is gone"), async || {
+        let all = api.list_desktops(ListHostDesktopsRequest {}).await?.into_inner();
+        Ok(all.desktops.iter().all(|desktop| desktop.number != number))
+    })
+    .await
+}
+
+pub(crate) async fn get(api: &mut Api, number: u32) -> anyhow::Result<HostDesktop> {
+    Ok(api.get_desktop(GetHostDesktopRequest { number }).await?.into_inner())
+}
+
+/// Waits until `condition` holds; a sentence if it does not.
+pub(crate) async fn eventually(
+    what: &str,
+    mut condition: impl AsyncFnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await? {
+        ensure!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// Runs a program on the host; it must succeed.
+pub(crate) fn host(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new(program).args(arguments).output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{program} {arguments:?} failed: {said}");
+    Ok(())
+}
+
+fn mounts_below(dir: &Path) -> anyhow::Result<Vec<String>> {
+    let dir = dir.display().to_string();
+    let table = std::fs::read_to_string("/proc/self/mounts")?;
+    let points = table.lines().filter_map(|line| line.split(' ').nth(1));
+    Ok(points.filter(|point| point.starts_with(&dir)).map(str::to_owned).collect())
+}

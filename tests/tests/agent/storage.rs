@@ -1,0 +1,143 @@
+//! Nothing is lost.
+
+use std::{
+    io::{ErrorKind, Write as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, ensure};
+use rolltop_proto::v1::{
+    DeleteOverlayRequest, DesktopState, ListOverlaysRequest, OverlaySpec, StartHostDesktopRequest,
+};
+use rolltop_tests::{agent::Agent, client};
+use tonic::Code;
+
+use crate::stage::{Stage, attempt, demo, host, kept, shell};
+
+pub(crate) async fn a_persistent_overlay_keeps_files(stage: &Stage) -> anyhow::Result<()> {
+    let agent = stage.agent().await?;
+    let mut api = agent.api().await?;
+    client::start(&mut api, kept(1, 1, "alice")).await?;
+    shell(&mut api, 1, "echo precious > ~/file").await?;
+    client::stop(&mut api, 1, 1).await?;
+    // Under another number: what is on disk does not depend on it.
+    client::start(&mut api, kept(77, 2, "alice")).await?;
+    let listing = shell(&mut api, 77, "cat ~/file; stat -c %U:%u ~/file").await?;
+    ensure!(listing == "precious\nuser:1000\n", "{listing}");
+    client::stop(&mut api, 77, 2).await?;
+    agent.purge().await?;
+    // Not even a purge deletes it.
+    let agent = stage.agent().await?;
+    let mut api = agent.api().await?;
+    client::start(&mut api, kept(1, 3, "alice")).await?;
+    ensure!(shell(&mut api, 1, "cat ~/file").await? == "precious\n");
+    client::stop(&mut api, 1, 3).await?;
+    agent.purge().await
+}
+
+pub(crate) async fn a_failed_start_does_not_harm_an_overlay(stage: &Stage) -> anyhow::Result<()> {
+    let broken = stage.session("broken", "exit 1")?;
+    let agent = stage.agent().await?;
+    let mut api = agent.api().await?;
+    client::start(&mut api, kept(1, 1, "alice")).await?;
+    shell(&mut api, 1, "echo precious > ~/file").await?;
+    client::stop(&mut api, 1, 1).await?;
+    let mut request = kept(1, 2, "alice");
+    request.image = broken;
+    let failed = attempt(&mut api, request).await?;
+    ensure!(failed.state() == DesktopState::Failed);
+    client::start(&mut api, kept(1, 3, "alice")).await?;
+    ensure!(shell(&mut api, 1, "cat ~/file").await? == "precious\n");
+    client::stop(&mut api, 1, 3).await?;
+    agent.purge().await
+}
+
+pub(crate) async fn an_overlay_has_one_writer(stage: &Stage) -> anyhow::Result<()> {
+    let agent = stage.agent().await?;
+    let mut api = agent.api().await?;
+    client::start(&mut api, kept(1, 1, "alice")).await?;
+    let second = attempt(&mut api, kept(2, 1, "alice")).await?;
+    let failure = second.failure.context("two desktops have one overlay")?;
+    ensure!(failure.code == "OVERLAY_IN_USE", "{failure:?}");
+    shell(&mut api, 1, "touch ~/still-mine").await?;
+    client::stop(&mut api, 1, 1).await?;
+    agent.purge().await
+}
+
+pub(crate) async fn only_an_explicit_call_deletes(stage: &Stage) -> anyhow::Result<()> {
+    let agent = stage.agent().await?;
+    let mut api = agent.api().await?;
+    client::start(&mut api, kept(1, 1, "alice")).await?;
+    let delete = || DeleteOverlayRequest { name: "alice".into() };
+    let refused = api.delete_overlay(delete()).await.err().context("deleted while in use")?;
+    ensure!(refused.code() == Code::FailedPrecondition, "{refused}");
+    client::stop(&mut api, 1, 1).await?;
+    let list = api.list_overlays(ListOverlaysRequest {}).await?.into_inner().overlays;
+    ensure!(
+        list.len() == 1 && list[0].name == "alice" && list[0].size_bytes == 256 << 20,
+        "{list:?}"
+    );
+    api.delete_overlay(delete()).await?;
+    let missing = api.delete_overlay(delete()).await.err().context("deleted twice")?;
+    ensure!(missing.code() == Code::NotFound, "{missing}");
+    agent.purge().await
+}
+
+pub(crate) async fn a_full_disk_is_said_and_leaves_nothing(stage: &Stage) -> anyhow::Result<()> {
+    let mut settings = stage.settings()?;
+    settings.reserve_mib = Some(0);
+    let state = settings.dir.join("state");
+    std::fs::create_dir_all(&state)?;
+    let target = state.display().to_string();
+    host("mount", &["-t", "tmpfs", "-o", "size=80m", "small", &target])?;
+    let agent = Agent::start(settings).await?;
+    let mut api = agent.api().await?;
+    let small = |number, name: &str| {
+        let overlay = Some(OverlaySpec { persistent_name: name.into(), size_mib: 64 });
+        StartHostDesktopRequest { overlay, ..demo(number) }
+    };
+    client::start(&mut api, small(1, "first")).await?;
+    shell(&mut api, 1, "echo precious > ~/file").await?;
+    client::stop(&mut api, 1, 1).await?;
+
+    fill(&state.join("filler"))?;
+    let failure = attempt(&mut api, small(2, "second")).await?.failure.context("it had room")?;
+    ensure!(failure.code == "DISK_FULL", "{failure:?}");
+    ensure!(failure.reason.contains("no space left"), "{failure:?}");
+    let kept = api.list_overlays(ListOverlaysRequest {}).await?.into_inner().overlays;
+    let names: Vec<_> = kept.iter().map(|overlay| overlay.name.as_str()).collect();
+    ensure!(names == ["first"], "a half-made overlay is there: {names:?}");
+
+    std::fs::remove_file(state.join("filler"))?;
+    let again = StartHostDesktopRequest { epoch: 2, request_id: "2".into(), ..small(1, "first") };
+    client::start(&mut api, again).await?;
+    ensure!(shell(&mut api, 1, "cat ~/file").await? == "precious\n");
+    client::stop(&mut api, 1, 2).await?;
+    agent.purge().await?;
+    host("umount", &[&target])
+}
+
+/// Writes until the disk is full.
+fn fill(path: &Path) -> anyhow::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    let block = vec![1; 4096];
+    loop {
+        match file.write_all(&block) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::StorageFull => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+pub(crate) async fn an_overlay_larger_than_the_disk_is_refused(
+    stage: &Stage,
+) -> anyhow::Result<()> {
+    let agent = stage.agent().await?;
+    let mut api = agent.api().await?;
+    let mut request = demo(1);
+    request.overlay = Some(OverlaySpec { persistent_name: String::new(), size_mib: 8 << 20 });
+    let failure = attempt(&mut api, request).await?.failure.context("8 TiB were given")?;
+    ensure!(failure.code == "OVERLAY_TOO_LARGE", "{failure:?}");
+    agent.purge().await
+}
