@@ -158,6 +158,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    #[expect(clippy::zombie_processes, reason = "reaping it by pidfd is what is tested")]
     async fn a_child_is_held_awaited_and_reaped() {
         let child = std::process::Command::new("/bin/sh")
             .args(["-c", "read x; exit 7"])
