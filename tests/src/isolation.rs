@@ -54,16 +54,28 @@ fn inner_run() -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Makes the inner run's machine ready: its own `/run`, as on a host a tmpfs,
-/// and a network that can speak to itself.
+/// Makes the inner run's machine ready: its own `/run`, as on a host a tmpfs; a
+/// `/sys` that shows its own links; and a network that can speak to itself.
 ///
 /// # Errors
 /// The kernel refuses.
 pub fn furnish() -> anyhow::Result<()> {
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("run"), "/run", Some("tmpfs"), flags, Some("mode=755"))
-        .context("cannot mount a tmpfs at /run")?;
+    const GROUPS: &str = "/sys/fs/cgroup";
+    const KEPT: &str = "/run/cgroup";
+    let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    put("run", "/run", Some("tmpfs"), plain)?;
+    // The new /sys covers the control groups; they are carried over.
+    std::fs::create_dir(KEPT).with_context(|| format!("cannot make {KEPT}"))?;
+    put(GROUPS, KEPT, None, MsFlags::MS_BIND | MsFlags::MS_REC)?;
+    put("sysfs", "/sys", Some("sysfs"), plain | MsFlags::MS_NOEXEC)?;
+    put(KEPT, GROUPS, None, MsFlags::MS_MOVE)?;
+    std::fs::remove_dir(KEPT).with_context(|| format!("cannot remove {KEPT}"))?;
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
     ensure!(up.context("cannot run ip")?.success(), "cannot set the link lo up");
     Ok(())
+}
+
+fn put(source: &str, target: &str, kind: Option<&str>, flags: MsFlags) -> anyhow::Result<()> {
+    mount(Some(source), target, kind, flags, None::<&str>)
+        .with_context(|| format!("cannot mount {source} at {target}"))
 }

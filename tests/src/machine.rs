@@ -133,7 +133,12 @@ fn links() -> anyhow::Result<BTreeSet<String>> {
     Ok(names.collect())
 }
 
-fn control_groups(with: &str) -> anyhow::Result<BTreeSet<String>> {
+/// Paths of control groups that have `with` in them, in every hierarchy and at
+/// any depth: what a machine is made of may itself be in groups.
+///
+/// # Errors
+/// A directory cannot be read.
+pub fn control_groups(with: &str) -> anyhow::Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     let mut todo = vec!["/sys/fs/cgroup".to_owned()];
     while let Some(dir) = todo.pop() {

@@ -53,8 +53,11 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(arguments: &Arguments, name: &str) -> anyhow::Result<()> {
     isolation::furnish()?;
+    // What `runc` and `lxc-start` leave running is waited for here.
+    nix::sys::prctl::set_child_subreaper(true)?;
     let dir = arguments.make_dir(name)?;
-    let scope = Scope { loop_files: dir.path(), control_groups: name };
+    let work = dir.path().to_owned();
+    let scope = Scope { loop_files: &work, control_groups: name };
     let before = Snapshot::take(scope)?;
     let stage = Stage::set(arguments, name, dir.path()).await?;
     let mut report = Report::default();
@@ -66,9 +69,12 @@ async fn run(arguments: &Arguments, name: &str) -> anyhow::Result<()> {
             Err(error) => Err(error.into()),
         },
     };
-    stage.strike().await?;
+    let struck = stage.strike().await;
     let left = Snapshot::take(scope)?.since(&before);
+    // What went wrong first explains what went wrong then.
     measured?;
+    struck?;
+    dir.close().context("the directory it worked in stays")?;
 
     report.left = left.iter().map(Change::to_string).collect();
     print!("{}", human::tables(&report));

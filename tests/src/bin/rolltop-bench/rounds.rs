@@ -44,18 +44,18 @@ pub(crate) async fn measure(
     let epoch = donor.epoch;
     client::start(&mut api, donor).await.context("no desktop for runc to copy")?;
     let runc = Runc::prepare(arguments, stage, DONOR)?;
-    let forerunner = Forerunner::prepare(stage).await?;
+    let forerunner = Forerunner::new(stage);
+    forerunner.prepare().await?;
     for round in 0..WARM_UPS + arguments.runs {
         let mut figures = Report::default();
         demo(stage, &mut figures).await?;
         runc.measure(&mut figures).await?;
-        through_runc(stage, &mut figures).await?;
+        if false { through_runc(stage, &mut figures).await?; }
         forerunner.measure(round, &mut figures).await?;
         if round >= WARM_UPS {
             report.merge(figures);
         }
     }
-    forerunner.end().await?;
     client::stop(&mut api, DONOR, epoch).await?;
     Ok(())
 }

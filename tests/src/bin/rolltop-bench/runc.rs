@@ -8,10 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use nix::{
-    sys::{
-        signal::{Signal, kill},
-        wait::waitpid,
-    },
+    sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use serde_json::{Value, json};
@@ -66,7 +63,7 @@ impl Runc {
         kill(pid, Signal::SIGKILL)?;
         // It is this process's child now; runc waits long for one that nobody
         // reaps.
-        tokio::task::spawn_blocking(move || waitpid(pid, None)).await??;
+        shell::reap(pid).await.context("the init of `runc run`")?;
         shell::run(self.command("delete").arg(ID)).await?;
         figures.add_time("runc: killed and deleted", begun.elapsed());
         Ok(())

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use nix::{sys::wait::waitpid, unistd::Pid};
 use tokio::process::Command;
 
 /// Runs a command to its end.
@@ -30,5 +31,15 @@ pub(crate) async fn run(command: &mut Command) -> anyhow::Result<()> {
         said.read_to_string(&mut text)?;
     }
     ensure!(status.success(), "{name}: {status}: {}", text.trim());
+    Ok(())
+}
+
+/// Waits for the end of a process that a command left to this one.
+///
+/// # Errors
+/// It is nobody's, or another's.
+pub(crate) async fn reap(pid: Pid) -> anyhow::Result<()> {
+    let reaped = tokio::task::spawn_blocking(move || waitpid(pid, None)).await?;
+    reaped.with_context(|| format!("process {pid} cannot be waited for"))?;
     Ok(())
 }

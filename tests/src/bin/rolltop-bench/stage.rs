@@ -16,7 +16,7 @@ use rolltop_tests::{
 };
 use tokio::process::Command;
 
-use crate::{arguments::Arguments, shell};
+use crate::{arguments::Arguments, shell, the_forerunner::Forerunner};
 
 /// Runtime name of `runc` in the agent's configuration.
 pub(crate) const RUNC: &str = "runc";
@@ -108,6 +108,7 @@ impl Stage {
         for desktop in running.into_inner().desktops {
             client::stop(&mut self.api, desktop.number, desktop.epoch).await?;
         }
+        Forerunner::new(&self).sweep().await?;
         shell::run(Command::new("umount").arg(&self.base)).await?;
         self.agent.purge().await?;
         std::fs::remove_dir_all(Path::new("/run").join(&self.name))?;

@@ -4,7 +4,9 @@
 
 use std::{fs, path::PathBuf, time::Instant};
 
-use nix::{sys::wait::waitpid, unistd::Pid};
+use anyhow::Context as _;
+use nix::unistd::Pid;
+use rolltop_tests::machine::control_groups;
 use tokio::process::Command;
 
 use crate::{
@@ -32,10 +34,9 @@ pub(crate) struct Forerunner {
 }
 
 impl Forerunner {
-    /// Makes what it makes once: directories, a bridge.
-    pub(crate) async fn prepare(stage: &Stage) -> anyhow::Result<Self> {
+    pub(crate) fn new(stage: &Stage) -> Self {
         let dir = stage.scratch.join("forerunner");
-        let this = Self {
+        Self {
             base: stage.base.clone(),
             disk: dir.join("overlay.img"),
             layers: dir.join("overlay"),
@@ -43,13 +44,16 @@ impl Forerunner {
             containers: dir.join("lxc"),
             pid_file: dir.join("pid"),
             group: format!("{}-lxc", stage.name),
-        };
-        for path in [&this.layers, &this.root, &this.containers.join(ID)] {
+        }
+    }
+
+    /// Makes what it makes once: directories, a bridge.
+    pub(crate) async fn prepare(&self) -> anyhow::Result<()> {
+        for path in [&self.layers, &self.root, &self.containers.join(ID)] {
             fs::create_dir_all(path)?;
         }
         ip(&["link", "add", BRIDGE, "type", "bridge"]).await?;
-        ip(&["link", "set", BRIDGE, "up"]).await?;
-        Ok(this)
+        ip(&["link", "set", BRIDGE, "up"]).await
     }
 
     /// One container from nothing to running to nothing.
@@ -88,7 +92,7 @@ impl Forerunner {
         let pid = Pid::from_raw(fs::read_to_string(&self.pid_file)?.trim().parse()?);
         shell::run(self.lxc("lxc-stop").arg("-k")).await?;
         // Its watcher is this process's child.
-        tokio::task::spawn_blocking(move || waitpid(pid, None)).await??;
+        shell::reap(pid).await.context("the watcher of `lxc-start`")?;
         shell::run(Command::new("umount").arg(&self.root).arg(&self.layers)).await?;
         fs::remove_file(&self.disk)?;
         figures.add_time(FORERUNNER_RELEASED, begun.elapsed());
@@ -126,8 +130,20 @@ impl Forerunner {
         )
     }
 
-    /// Takes away what it made once.
-    pub(crate) async fn end(self) -> anyhow::Result<()> {
+    /// Takes away what it made once, and what an interrupted round left.
+    pub(crate) async fn sweep(&self) -> anyhow::Result<()> {
+        if !self.containers.exists() {
+            return Ok(());
+        }
+        // These fail when nothing is left, which is how it should be.
+        let _stopped = shell::run(self.lxc("lxc-stop").arg("-k")).await;
+        let mut unmount = Command::new("umount");
+        let _unmounted =
+            shell::run(unmount.args(["--lazy", "--quiet"]).arg(&self.root).arg(&self.layers)).await;
+        // LXC leaves its own behind. The inner ones come later in the set.
+        for group in control_groups(&self.group)?.iter().rev() {
+            fs::remove_dir(group).with_context(|| format!("cannot remove {group}"))?;
+        }
         ip(&["link", "delete", BRIDGE]).await
     }
 }

@@ -1,0 +1,78 @@
+import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** The command line `rolltop`, signed in as somebody, with files of its own. */
+export class Cli {
+  #system;
+  #home;
+
+  static async signedIn(system, { name, password }) {
+    const cli = new Cli(system, await mkdtemp(join(tmpdir(), "rolltop-cli-")));
+    await cli.run(["login", "--user", name, "--password-stdin"], password);
+    return cli;
+  }
+
+  constructor(system, home) {
+    this.#system = system;
+    this.#home = home;
+  }
+
+  /** Standard output of a command; an error with its message if it fails. */
+  async run(args, input = "") {
+    const { code, stdout, stderr } = await this.#spawn(args, input);
+    if (code !== 0) throw new Error(`rolltop ${args.join(" ")}: exit code ${code}: ${stderr}${stdout}`);
+    return stdout;
+  }
+
+  /** What a command prints for programs. */
+  async json(args) {
+    return JSON.parse(await this.run([...args, "--output", "json"]));
+  }
+
+  /** Standard output of a shell script in a desktop, run as its user. */
+  async inDesktop(pool, script) {
+    return this.run(["desktop", "exec", "-n", pool, "--", "sh", "-c", script]);
+  }
+
+  /** The states of one's desktops by pool. */
+  async desktopStates() {
+    const { desktops } = await this.json(["desktop", "list"]);
+    return new Map(desktops.map((desktop) => [desktop.pool, desktop.state]));
+  }
+
+  /** Ends every desktop of one's own. */
+  async stopAll() {
+    for (const [pool, state] of await this.desktopStates()) {
+      if (!["failed", "gone"].includes(state)) await this.run(["desktop", "stop", pool]);
+    }
+  }
+
+  async close() {
+    await rm(this.#home, { recursive: true, force: true });
+  }
+
+  #spawn(args, input) {
+    const { url, ca, cli } = this.#system;
+    const env = {
+      ...process.env,
+      ROLLTOP_SERVER: url,
+      ROLLTOP_CA: ca,
+      XDG_CONFIG_HOME: this.#home,
+      XDG_STATE_HOME: this.#home,
+    };
+    return new Promise((resolve, reject) => {
+      const child = spawn(cli, args, { env });
+      const out = { stdout: "", stderr: "" };
+      for (const stream of ["stdout", "stderr"]) {
+        child[stream].setEncoding("utf8").on("data", (text) => (out[stream] += text));
+      }
+      child.on("error", reject);
+      child.on("close", (code) => resolve({ code, ...out }));
+      // A command that does not read its input may end before it is written.
+      child.stdin.on("error", () => {});
+      child.stdin.end(input);
+    });
+  }
+}

@@ -1,0 +1,66 @@
+# shellcheck shell=bash
+# The checks that are more than one command.
+
+readonly CARGO_DENY=0.20.2
+# A system of its own for the tests, kept between runs for what it has built.
+readonly QUICKSTART=(--state "$ROOT/target/test-system" --run-dir /run/rolltop-tests)
+
+# require_test_packages: beside those that quickstart needs.
+require_test_packages() {
+    local missing=()
+    need shellcheck shellcheck
+    need runc runc
+    need busybox busybox-static
+    need getcap libcap2-bin
+    install_packages "${missing[@]}"
+}
+
+# require_components: of the compiler.
+require_components() {
+    cargo fmt --version >>"$LOG" 2>&1 && cargo clippy --version >>"$LOG" 2>&1 ||
+        fail "this Rust compiler has no rustfmt or no clippy: 'rustup component add rustfmt clippy'"
+}
+
+# lint_scripts: every shell script there is, told by its first line.
+lint_scripts() {
+    local scripts
+    mapfile -t scripts < <(
+        grep -rlIE '^#!/bin/(ba)?sh|^# shellcheck shell=' .ci deploy tests \
+            --exclude-dir node_modules --exclude-dir target
+    )
+    printf '%s\n' "${scripts[@]}"
+    shellcheck --external-sources "${scripts[@]}"
+}
+
+# deny: licences, bans and sources of all dependencies; advisories, where the
+# machine reaches the list of them.
+deny() {
+    local tool=$TARGET/tools/bin/cargo-deny
+    if [[ $("$tool" --version 2>/dev/null) != "cargo-deny $CARGO_DENY" ]]; then
+        # Unoptimised: it builds in half the time, and runs for a few seconds.
+        check "build of cargo-deny" cargo install cargo-deny --version "$CARGO_DENY" --locked --debug \
+            --no-default-features --root "$TARGET/tools" --target-dir "$TARGET/tools/build"
+        rm -rf -- "$TARGET/tools/build"
+    fi
+    check 'licences, bans, sources' "$tool" --all-features check licenses bans sources
+    run_logged 'advisories' "$tool" --all-features check advisories
+    if grep -q 'failed to fetch advisory database' "$(log_of advisories)"; then
+        not_run 'advisories' 'their database cannot be reached from this machine'
+    else
+        add "$((STATUS == 0))" "$((STATUS != 0))" 0
+        conclude 'advisories'
+    fi
+}
+
+web_types() {
+    npm --prefix web ci
+    npm --prefix web run generate
+    npm --prefix web run check
+}
+
+# isolated COMMAND...: with mounts, processes and a network of its own, of which
+# there is nothing but loopback.
+isolated() {
+    # shellcheck disable=SC2016 # the inner shell expands it
+    unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private bash -c 'ip link set lo up && exec "$@"' isolated "$@"
+}
