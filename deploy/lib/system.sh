@@ -112,8 +112,9 @@ public_names() {
     { uname --nodename; host_addresses; } | sort -u | sed 's/.*/"&"/' | paste --serial --delimiters ,
 }
 
+# Addresses of this machine that are not the desktops' bridge.
 host_addresses() {
-    ip -4 -o address show scope global | awk '{ sub(/\/.*/, "", $4); print $4 }'
+    ip -4 -o address show scope global | awk -v bridge="$BRIDGE" '$2 != bridge { sub(/\/.*/, "", $4); print $4 }'
 }
 
 # enrol: the accounts and the host, while no broker runs.

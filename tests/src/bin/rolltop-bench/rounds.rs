@@ -50,7 +50,7 @@ pub(crate) async fn measure(
         let mut figures = Report::default();
         demo(stage, &mut figures).await?;
         runc.measure(&mut figures).await?;
-        if false { through_runc(stage, &mut figures).await?; }
+        through_runc(stage, &mut figures).await?;
         forerunner.measure(round, &mut figures).await?;
         if round >= WARM_UPS {
             report.merge(figures);
