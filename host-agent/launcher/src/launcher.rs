@@ -42,6 +42,10 @@ pub struct Launcher {
     filters: FilterCache,
 }
 
+/// A helper that runs and waits for its task. Dropping it ends it.
+#[derive(Debug)]
+pub struct ReadyHelper(Attempt);
+
 // === impl Launcher ===
 
 impl Launcher {
@@ -101,12 +105,34 @@ impl Launcher {
         stdio: impl Into<Option<Stdio>>,
         deadline: Instant,
     ) -> Result<Creating, LaunchError> {
+        self.begin_with(self.ready()?, bundle, stdio, deadline)
+    }
+
+    /// Starts a helper ahead of its use: starting takes it a few milliseconds,
+    /// in which the caller can make what the container needs.
+    ///
+    /// # Errors
+    /// The helper cannot be run.
+    pub fn ready(&self) -> Result<ReadyHelper, LaunchError> {
+        spawn(&self.helper).map(ReadyHelper)
+    }
+
+    /// Like [`begin`](Self::begin), by a helper that was started before.
+    ///
+    /// # Errors
+    /// See [`LaunchError`]; nothing is left behind then.
+    pub fn begin_with(
+        &self,
+        helper: ReadyHelper,
+        bundle: &Path,
+        stdio: impl Into<Option<Stdio>>,
+        deadline: Instant,
+    ) -> Result<Creating, LaunchError> {
         let spec = load(bundle)?;
         let mut plan = ContainerPlan::new(bundle, &spec)?;
         let stdio = settle_stdio(&mut plan.process, stdio.into());
         let filters = self.filters(&spec)?;
-        // The helper starts up while the cgroup is made.
-        let mut attempt = spawn(&self.helper)?;
+        let ReadyHelper(mut attempt) = helper;
         if let Some(linux) = spec.linux()
             && let Some(path) = linux.cgroups_path()
         {
@@ -151,11 +177,27 @@ impl Launcher {
         process: &Process,
         stdio: Stdio,
     ) -> Result<Started, LaunchError> {
+        self.exec_with(self.ready()?, bundle, init_pid, init, process, stdio)
+    }
+
+    /// Like [`exec`](Self::exec), by a helper that was started before.
+    ///
+    /// # Errors
+    /// See [`exec`](Self::exec).
+    pub fn exec_with(
+        &self,
+        helper: ReadyHelper,
+        bundle: &Path,
+        init_pid: Pid,
+        init: BorrowedFd<'_>,
+        process: &Process,
+        stdio: Stdio,
+    ) -> Result<Started, LaunchError> {
         let spec = load(bundle)?;
         let mut process = ProcessPlan::new("process", process)?;
         let stdio = settle_stdio(&mut process, Some(stdio));
         let filters = self.filters(&spec)?;
-        let mut attempt = spawn(&self.helper)?;
+        let ReadyHelper(mut attempt) = helper;
         let namespaces = foreign_namespaces(init_pid)?;
         let plan = ExecPlan {
             namespaces,

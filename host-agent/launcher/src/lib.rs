@@ -45,7 +45,7 @@ mod wire;
 
 pub use created::{Created, Creating};
 pub use error::{LaunchError, Stage};
-pub use launcher::Launcher;
+pub use launcher::{Launcher, ReadyHelper};
 pub use plan::PlanError;
 pub use rustix::process::{Pid, Signal};
 pub use seccomp::FilterError;

@@ -22,7 +22,7 @@ use crate::{
     lifecycle::Event,
     process::{Ending, Process},
     request::StartRequest,
-    runtime::{Container, Executed, Io, Runtime},
+    runtime::{Container, Executed, Io, Prepared, Runtime},
     view::{Failure, Phase},
     watcher,
     work::blocking,
@@ -100,12 +100,16 @@ async fn steps(
         blocking(move || disk::make_desktop_dir(&dir, first_id)).await?;
     }
     record(host, desktop).await?;
-    {
+    let disk = {
         let (host, start) = (Arc::clone(host), Arc::clone(start));
         let kind = desktop.view().overlay;
         blocking(move || disk::make(&host, &start.request, &start.addresses, &start.image, &kind))
-            .await?;
-    }
+    };
+    // Both are awaited, whatever the other says: what goes on in the background
+    // must not meet the release of a failed start.
+    let (disk, prepared) = tokio::join!(disk, start.runtime.prepare());
+    disk?;
+    let mut prepared = prepared?;
     desktop.mark(Phase::Disk, true);
     if desktop.is_stop_ordered() {
         return Ok(None);
@@ -115,7 +119,7 @@ async fn steps(
     desktop.mark(Phase::Container, false);
     desktop.step(Event::Launch).map_err(illegal)?;
     let bundle = paths.bundle();
-    let created = start.runtime.create(&id, &bundle).await?;
+    let created = start.runtime.create(&id, &bundle, &mut prepared).await?;
 
     *at = Phase::Network;
     desktop.mark(Phase::Network, false);
@@ -134,7 +138,7 @@ async fn steps(
 
     *at = Phase::Session;
     desktop.mark(Phase::Session, false);
-    let mut session = start_session(host, start, &init).await?;
+    let mut session = start_session(host, start, &init, prepared).await?;
     desktop.mark(Phase::Session, true);
 
     *at = Phase::Display;
@@ -179,6 +183,7 @@ async fn start_session(
     host: &Host,
     start: &Start,
     init: &Process,
+    prepared: Prepared,
 ) -> Result<watch::Receiver<Option<Ending>>, StepError> {
     let request = &start.request;
     let paths = host.paths.desktop(request.number);
@@ -196,7 +201,7 @@ async fn start_session(
     let (id, bundle) = (request.number.to_string(), paths.bundle());
     let container = Container { id: &id, bundle: &bundle, init };
     let Executed { process, .. } =
-        start.runtime.exec(&container, spec, io).await.map_err(|error| {
+        start.runtime.exec(&container, spec, io, prepared).await.map_err(|error| {
             if error.is_missing_program() { StepError::SessionMissing(error) } else { error.into() }
         })?;
     Ok(reap_when_ended(process))

@@ -29,7 +29,7 @@ use crate::{
     host::Host,
     lifecycle::State,
     process::{Ending, Process},
-    runtime::{Container, Io},
+    runtime::{Container, Io, Prepared},
     terminal::Terminal,
 };
 
@@ -122,7 +122,7 @@ async fn begin(
             .map_err(|error| invalid_field("start", error.to_string()))?;
     let (id, bundle) = (record.number.to_string(), host.paths.desktop(record.number).bundle());
     let container = Container { id: &id, bundle: &bundle, init: &init };
-    match runtime.exec(&container, spec, io).await {
+    match runtime.exec(&container, spec, io, Prepared::default()).await {
         Ok(executed) => Ok((executed.process, executed.terminal)),
         Err(error) if error.is_missing_program() => {
             Err(status(Code::NotFound, "COMMAND_MISSING", chain(&error)))

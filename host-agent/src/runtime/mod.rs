@@ -13,7 +13,7 @@ use std::{
 };
 
 use oci_spec::runtime::Process as ProcessSpec;
-use rolltop_launcher::{Creating, LaunchError, Launcher, Pid, Stdio};
+use rolltop_launcher::{Creating, LaunchError, Launcher, Pid, ReadyHelper, Stdio};
 use thiserror::Error;
 
 use self::oci::OciBinary;
@@ -38,6 +38,13 @@ pub enum Runtime {
     },
     /// A binary with runc's command line.
     Oci(OciBinary),
+}
+
+/// What a runtime can do before there is a bundle.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    container: Option<ReadyHelper>,
+    session: Option<ReadyHelper>,
 }
 
 /// A container whose namespaces exist, so that it can be joined to the network,
@@ -161,17 +168,43 @@ impl RuntimeSet {
 // === impl Runtime ===
 
 impl Runtime {
+    /// Does what needs no bundle yet; to be run beside the making of the disk.
+    ///
+    /// # Errors
+    /// The launcher's helper cannot be run.
+    pub async fn prepare(&self) -> Result<Prepared, RuntimeError> {
+        match self {
+            Self::Builtin { launcher, .. } => {
+                let launcher = Arc::clone(launcher);
+                let ready = move || Ok::<_, LaunchError>((launcher.ready()?, launcher.ready()?));
+                let (container, session) = blocking(ready).await?;
+                Ok(Prepared { container: Some(container), session: Some(session) })
+            }
+            Self::Oci(_) => Ok(Prepared::default()),
+        }
+    }
+
     /// Makes a container from `bundle`; its init waits.
     ///
     /// # Errors
     /// Nothing is left behind but what [`Runtime::delete`] removes.
-    pub async fn create(&self, id: &str, bundle: &Path) -> Result<Created, RuntimeError> {
+    pub async fn create(
+        &self,
+        id: &str,
+        bundle: &Path,
+        prepared: &mut Prepared,
+    ) -> Result<Created, RuntimeError> {
         match self {
             Self::Builtin { launcher, deadline } => {
+                let helper = prepared.container.take();
                 let (launcher, deadline) = (Arc::clone(launcher), *deadline);
                 let bundle = bundle.to_owned();
                 let limit = Instant::now() + deadline;
-                let creating = blocking(move || launcher.begin(&bundle, None, limit)).await?;
+                let begin = move || match helper {
+                    Some(helper) => launcher.begin_with(helper, &bundle, None, limit),
+                    None => launcher.begin(&bundle, None, limit),
+                };
+                let creating = blocking(begin).await?;
                 Ok(Created::Builtin(Box::new(creating)))
             }
             Self::Oci(binary) => Ok(Created::Oci { pid: binary.create(id, bundle).await? }),
@@ -211,6 +244,7 @@ impl Runtime {
         container: &Container<'_>,
         spec: ProcessSpec,
         io: Io,
+        prepared: Prepared,
     ) -> Result<Executed, RuntimeError> {
         let (pid, terminal) = match self {
             Self::Builtin { launcher, .. } => {
@@ -227,7 +261,13 @@ impl Runtime {
                 };
                 blocking(move || {
                     use std::os::fd::AsFd as _;
-                    let started = launcher.exec(&bundle, pid, pidfd.as_fd(), &spec, stdio)?;
+                    let init = pidfd.as_fd();
+                    let started = match prepared.session {
+                        Some(helper) => {
+                            launcher.exec_with(helper, &bundle, pid, init, &spec, stdio)?
+                        }
+                        None => launcher.exec(&bundle, pid, init, &spec, stdio)?,
+                    };
                     Ok::<_, LaunchError>((started.pid.as_raw_nonzero().get(), started.terminal))
                 })
                 .await?
