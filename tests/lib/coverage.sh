@@ -33,8 +33,12 @@ with_coverage() {
         LLVM_PROFILE_FILE=$PROFILES/%4m.profraw "$@"
 }
 
-# print_coverage: the figure, and a table in the results.
+# print_coverage: the figure of the tests just run, and a table in the results.
 print_coverage() {
+    if ((STATUS != 0)); then
+        note 'coverage: not measured, as tests failed'
+        return 0
+    fi
     if [[ -z $LLVM ]]; then
         note "coverage: not measured: $COVERAGE_REASON"
         return 0
@@ -42,8 +46,9 @@ print_coverage() {
     local program objects=() ignore='/\.cargo/|/rustc/|/target/|/tests/|_tests?\.rs$|/tests\.rs$|/build\.rs$|/benches/'
     "llvm-profdata-$LLVM" merge --sparse --failure-mode=warn -o "$PROFILES/all.profdata" "$PROFILES"/*.profraw
     while read -r program; do objects+=(--object "$program"); done < <(test_programs)
+    # Warnings: programs of the tests that nothing ran, such as examples.
     "llvm-cov-$LLVM" report --instr-profile "$PROFILES/all.profdata" --ignore-filename-regex "$ignore" \
-        "${objects[@]}" >"$RESULTS/coverage.txt"
+        "${objects[@]}" >"$RESULTS/coverage.txt" 2>>"$LOG"
     awk '$1 == "TOTAL" { printf "  coverage: %s of the lines, %s of the functions of the Rust code\n", $10, $7 }' \
         "$RESULTS/coverage.txt"
     note "by file: $RESULTS/coverage.txt"
