@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
@@ -40,7 +41,10 @@ impl Bundle {
         for part in ["bin", "proc", "sys", "dev", "etc", "tmp", "home"] {
             fs::create_dir_all(root.join(part)).unwrap();
         }
-        fs::copy(BUSYBOX, root.join("bin/busybox")).unwrap();
+        // By another process: a copy made here would be open for writing in
+        // whatever the other tests fork meanwhile, and nobody could run it.
+        let copied = Command::new("cp").arg(BUSYBOX).arg(root.join("bin/busybox")).status();
+        assert!(copied.unwrap().success());
         for tool in TOOLS {
             symlink("busybox", root.join("bin").join(tool)).unwrap();
         }
