@@ -3,7 +3,8 @@
 
 readonly CARGO_DENY=0.20.2
 # A system of its own for the tests, kept between runs for what it has built.
-readonly QUICKSTART=(--state "$ROOT/target/test-system" --run-dir "/run/rolltop-tests-$$")
+readonly SYSTEM=$ROOT/target/test-system
+readonly QUICKSTART=(--state "$SYSTEM" --run-dir "/run/rolltop-tests-$$")
 
 # require_test_packages: beside those that quickstart needs.
 require_test_packages() {

@@ -33,9 +33,9 @@ with_coverage() {
         LLVM_PROFILE_FILE=$PROFILES/%4m.profraw "$@"
 }
 
-# print_coverage: the figure of the tests just run, and a table in the results.
+# print_coverage STATUS: the figure of the tests just run, and a table in the results.
 print_coverage() {
-    if ((STATUS != 0)); then
+    if (($1 != 0)); then
         note 'coverage: not measured, as tests failed'
         return 0
     fi

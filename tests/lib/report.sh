@@ -81,9 +81,11 @@ add() {
     PASSED=$((PASSED + $1)) FAILED=$((FAILED + $2)) SKIPPED=$((SKIPPED + $3))
 }
 
-# count_cargo LOG: sums the closing lines of all test programs.
+# count_cargo LOG: sums the closing lines of all test programs, and what they
+# say that they cannot do here.
 count_cargo() {
-    awk '/^test result: / {
+    awk '/^skipped: / { s++ }
+        /^test result: / {
             for (i = 1; i < NF; i++) {
                 if ($(i + 1) ~ /^passed/) p += $i
                 if ($(i + 1) ~ /^failed/) f += $i
