@@ -55,11 +55,12 @@ foreign_mount_tables() {
 }
 
 # machine_changes FILE [PATTERN]: how the machine differs from the state in
-# FILE; '+' is new, '-' is missing. Lines that match PATTERN may be new.
+# FILE; '+' is new, '-' is missing. Lines that match PATTERN may be new. What
+# another system's processes were, and their groups, may have ended.
 machine_changes() {
     LC_ALL=C comm -3 "$1" <(machine_state) |
         sed -E 's/^\t/+ /; t; s/^/- /' |
-        grep -Ev -- "^\+ (${2:-\$^})" || true
+        grep -Ev -- "^\+ (${2:-\$^})|^- (process|control group): " || true
 }
 
 # machine_restored FILE SECONDS [PATTERN]: waits until nothing differs any more

@@ -91,6 +91,8 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
         .context("cannot become the reaper of desktops' processes")?;
     raise_descriptor_limit();
     if let Some(Command::Purge) = command {
+        // Held meanwhile: no agent may run, and none may start.
+        let _socket = Listening::bind(&config.socket, None).await?;
         return Ok(purge(config).await?);
     }
     // Before the host is touched: a second agent must fail here.

@@ -56,6 +56,8 @@ print_coverage() {
 
 # test_programs: what the tests have run, one a line.
 test_programs() {
-    with_coverage cargo test --workspace --locked --no-run --message-format json 2>/dev/null |
-        jq -r 'select(.executable != null) | .executable' | sort -u
+    {
+        with_coverage cargo test --workspace --locked --no-run --message-format json
+        with_coverage cargo build --workspace --locked --bins --message-format json
+    } 2>>"$LOG" | jq -r 'select(.executable != null) | .executable' | sort -u
 }

@@ -26,9 +26,14 @@ const MAX_MESSAGE: usize = 4 << 20;
 /// Sockets that are bound, before anything is served.
 #[derive(Debug)]
 pub struct Listening {
-    socket: (PathBuf, UnixListener),
+    unix: UnixListener,
+    file: SocketFile,
     network: Option<(TcpListener, ServerTlsConfig)>,
 }
+
+/// A socket's name in the file system; removed when dropped.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
 
 /// A door cannot be opened.
 #[derive(Debug, Error)]
@@ -75,7 +80,15 @@ impl Listening {
                 Some((tcp, tls(listen)?))
             }
         };
-        Ok(Self { socket: (socket.into(), bind_unix(socket)?), network })
+        Ok(Self { unix: bind_unix(socket)?, file: SocketFile(socket.into()), network })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::warn!(%error, path = %self.0.display(), "the socket stays; the next agent replaces it");
+        }
     }
 }
 
@@ -121,13 +134,13 @@ pub async fn serve(
     listening: Listening,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
-    let (path, unix) = listening.socket;
+    let Listening { unix, file: _removed_at_the_end, network } = listening;
     let local = router(Server::builder(), &host)?.serve_with_incoming_shutdown(
         UnixListenerStream::new(unix),
         shutdown.clone().cancelled_owned(),
     );
     let remote = async {
-        let Some((tcp, tls)) = listening.network else { return Ok(()) };
+        let Some((tcp, tls)) = network else { return Ok(()) };
         let server = Server::builder()
             .tls_config(tls)?
             .http2_keepalive_interval(Some(std::time::Duration::from_secs(20)));
@@ -140,9 +153,6 @@ pub async fn serve(
             .map_err(ServeError::from)
     };
     let served = tokio::try_join!(async { local.await.map_err(ServeError::from) }, remote);
-    if let Err(error) = fs::remove_file(&path) {
-        tracing::warn!(%error, path = %path.display(), "the socket stays; the next agent replaces it");
-    }
     served.map(|_| ())
 }
 

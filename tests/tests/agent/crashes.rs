@@ -1,6 +1,6 @@
 //! The agent may die at any instant.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use nix::{
@@ -71,6 +71,10 @@ pub(crate) async fn a_second_agent_does_not_disturb_the_first(stage: &Stage) -> 
     client::start(&mut api, demo(1)).await?;
     let second = Agent::start(stage.settings()?).await.err().context("a second agent serves")?;
     ensure!(format!("{second:#}").contains("another agent answers"), "{second:#}");
+    let settings = agent.settings();
+    let mut purge = Command::new(&settings.programs.agent);
+    let purged = purge.arg("--config").arg(settings.config()).arg("purge").output()?;
+    ensure!(!purged.status.success(), "a purge took a running agent's desktops away");
     shell(&mut api, 1, "true").await?;
     client::stop(&mut api, 1, 1).await?;
     agent.purge().await
