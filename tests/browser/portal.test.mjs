@@ -206,8 +206,9 @@ describe("the portal", { timeout: 300_000 }, () => {
     const overflow = () => document.scrollingElement.scrollWidth - window.innerWidth;
     assert.ok((await portal.page.evaluate(overflow)) <= 0, "the home page is wider than the phone");
     await portal.by("pool-demo-open").tap();
-    await portal.screen.connected();
-    await portal.by("toolbar-keyboard").tap();
+    await portal.screen.shown();
+    await portal.screen.tapTerminal();
+    await portal.bringUpKeyboard();
     await portal.page.keyboard.insertText("echo phone >~/phone");
     await portal.page.keyboard.press("Enter");
     assert.equal(await fileIn("demo", "~/phone"), "phone\n");

@@ -1,3 +1,4 @@
+import { eventually } from "./eventually.mjs";
 import { Screen } from "./screen.mjs";
 
 /** The portal in one browser window, by the test ids of the page. */
@@ -67,6 +68,16 @@ export class Portal {
     await this.page.mouse.move(this.page.viewportSize().width / 2, 1);
     await this.by("toolbar-clipboard").click();
     await this.by("clipboard-text").waitFor();
+  }
+
+  /** On a phone: taps the button for the device's keyboard, wherever the bar is. */
+  async bringUpKeyboard() {
+    const handle = this.page.getByLabel("Show the toolbar");
+    await eventually("the button for the keyboard is tapped", async () => {
+      if ((await handle.getAttribute("aria-expanded")) === "false") await handle.tap();
+      await this.by("toolbar-keyboard").tap({ timeout: 1_000 });
+      return true;
+    });
   }
 
   /** Each "phase state" that the page has shown, in order. */

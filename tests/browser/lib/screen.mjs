@@ -15,13 +15,9 @@ export class Screen {
     return this.#page.getByTestId("screen").locator("canvas");
   }
 
-  async connected() {
-    await this.#page.locator('[data-testid="screen"][data-state="connected"]').waitFor();
-  }
-
   /** Waits until the page has a connection and the terminal is drawn. */
   async shown() {
-    await this.connected();
+    await this.#page.locator('[data-testid="screen"][data-state="connected"]').waitFor();
     await eventually("the terminal is drawn", async () => (await this.share(TERMINAL)) > 0.1);
   }
 
@@ -73,6 +69,13 @@ export class Screen {
   async clickTerminal() {
     const { x, y } = await this.terminal();
     await this.#page.mouse.click(x, y);
+  }
+
+  /** As a finger does it. */
+  async tapTerminal() {
+    const { x, y } = await this.terminal();
+    await this.#page.touchscreen.tap(x, y);
+    await this.settled();
   }
 
   /** Selects the word at that place of the terminal, which copies it. */
