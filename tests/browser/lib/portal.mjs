@@ -74,7 +74,7 @@ export class Portal {
   async bringUpKeyboard() {
     const handle = this.page.getByLabel("Show the toolbar");
     await eventually("the button for the keyboard is tapped", async () => {
-      if ((await handle.getAttribute("aria-expanded")) === "false") await handle.tap();
+      if ((await handle.getAttribute("aria-expanded")) === "false") await handle.tap({ timeout: 1_000 });
       await this.by("toolbar-keyboard").tap({ timeout: 1_000 });
       return true;
     });

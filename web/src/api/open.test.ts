@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { webcrypto } from "node:crypto";
 import { test } from "node:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
@@ -9,6 +10,9 @@ import {
 } from "../gen/rolltop/v1/broker_pb";
 import { DesktopState, FailureSchema, Phase } from "../gen/rolltop/v1/common_pb";
 import { type Opened, openDesktop } from "./open";
+
+// Browsers have it; Node 18 does not yet.
+if (!("crypto" in globalThis)) Object.defineProperty(globalThis, "crypto", { value: webcrypto });
 
 type Answer = MessageInitShape<typeof StartDesktopResponseSchema>;
 

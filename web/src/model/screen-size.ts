@@ -4,7 +4,9 @@ export interface ScreenSize {
   readonly height: number;
 }
 
-const SMALLEST: ScreenSize = { width: 640, height: 480 };
+/** A phone held upright fits: were its screen made larger and resized at once,
+ * a window that is just being opened could get lost. */
+const SMALLEST: ScreenSize = { width: 320, height: 240 };
 const LARGEST: ScreenSize = { width: 3840, height: 2160 };
 
 /** The window's size, brought within what a desktop can sensibly start with. */
