@@ -10,8 +10,9 @@ use crate::{
     store::{Store, StoreError, Transaction},
 };
 
-/// One user's sign-ins kept at once; the oldest make room.
-const PER_USER: usize = 32;
+/// One user's sign-ins kept at once; the oldest make room. A bound on what one
+/// account can put into the store, far above the screens of one person.
+const PER_USER: usize = 128;
 
 /// Someone who has signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,5 +158,56 @@ impl Sessions {
         let mut all = state::list::<SessionRecord>(self.store.as_ref(), keys::SESSIONS).await?;
         all.retain(|stored| stored.record.user == *user);
         Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::store::EmbeddedStore;
+
+    /// Moves on by a second whenever it is read.
+    struct Ticking(AtomicU64);
+
+    impl Clock for Ticking {
+        fn now(&self) -> Timestamp {
+            Timestamp(self.0.fetch_add(1000, Ordering::Relaxed))
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_oldest_sign_ins_of_the_same_user_make_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> =
+            Arc::new(EmbeddedStore::open(&dir.path().join("store")).await.unwrap());
+        let clock = Arc::new(Ticking(AtomicU64::new(1)));
+        let sessions = Sessions::new(Arc::clone(&store), clock, Duration::from_secs(3600 * 24));
+        let mut tokens = Vec::new();
+        for (uid, name) in [(2000, "anna"), (2001, "ben")] {
+            let user = UserRecord {
+                name: name.parse().unwrap(),
+                full_name: String::new(),
+                role: Role::User,
+                uid,
+                password_hash: String::new(),
+                created_at: Timestamp(0),
+            };
+            let record = Transaction::new().put_record(&keys::user(&user.name), &user).unwrap();
+            store.commit(record).await.unwrap();
+            let count = if name == "anna" { PER_USER + 2 } else { 1 };
+            for _ in 0..count {
+                tokens.push((name, sessions.open(&user).await.unwrap().token));
+            }
+        }
+        let mut refused = Vec::new();
+        for (place, (name, token)) in tokens.iter().enumerate() {
+            match sessions.find(token.expose()).await.unwrap() {
+                Some(caller) => assert_eq!(caller.name().as_str(), *name),
+                None => refused.push(place),
+            }
+        }
+        assert_eq!(refused, [0, 1]);
     }
 }
