@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod bundle;
+pub mod check;
 pub mod config;
 pub mod desktop;
 pub mod display;

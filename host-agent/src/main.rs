@@ -7,6 +7,7 @@ use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, sync::Arc};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use rolltop_host_agent::{
+    check::{self, Verdict},
     config::Config,
     edge::{Listening, serve},
     host::Host,
@@ -41,6 +42,14 @@ enum Command {
     /// Stop every desktop and leave the host as it was before the agent.
     /// Persistent overlays and images are kept.
     Purge,
+    /// Say, thing by thing, whether this machine can do the job, and how to mend
+    /// what is missing. Ends with a rehearsal: a small desktop comes up, logs out
+    /// and is taken down. Safe beside a running agent.
+    Check {
+        /// Print it for a program.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -56,6 +65,9 @@ fn main() -> ExitCode {
         println!("{}: no faults", arguments.config.display());
         return ExitCode::SUCCESS;
     }
+    if let Some(Command::Check { json }) = arguments.command {
+        return tell_check(&config, json);
+    }
     start_log(config.log_json);
     match run(config, arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,6 +76,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn tell_check(config: &Config, json: bool) -> ExitCode {
+    let findings = check::check(config);
+    if json {
+        // Cannot fail: strings and names of variants.
+        println!("{}", serde_json::to_string_pretty(&findings).unwrap_or_default());
+    } else {
+        println!("{findings}");
+    }
+    if findings.worst() == Verdict::Bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn read_config(arguments: &Arguments) -> anyhow::Result<Config> {

@@ -8,6 +8,8 @@
 //! - `init session --user NAME --uid N [--full-name TEXT] [--shell PATH]
 //!   [--allow-new-privileges] -- COMMAND…`, run as the desktop's root, makes the
 //!   account if it is new and becomes the command as that user.
+//! - `init answer` answers once at the socket named by `ROLLTOP_DISPLAY_SOCKET`,
+//!   as a display server would, and ends: the session of a rehearsal.
 
 #![forbid(unsafe_code)]
 

@@ -7,4 +7,5 @@ mod relay;
 mod server;
 mod service;
 
+pub(crate) use self::server::credentials;
 pub use self::server::{Listening, ServeError, serve};

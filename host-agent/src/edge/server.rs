@@ -77,7 +77,7 @@ impl Listening {
                         operand: listen.address.to_string(),
                         source,
                     })?;
-                Some((tcp, tls(listen)?))
+                Some((tcp, credentials(listen)?))
             }
         };
         Ok(Self { unix: bind_unix(socket)?, file: SocketFile(socket.into()), network })
@@ -92,7 +92,11 @@ impl Drop for SocketFile {
     }
 }
 
-fn tls(listen: &Listen) -> Result<ServerTlsConfig, ServeError> {
+/// Reads what brokers are met with.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn credentials(listen: &Listen) -> Result<ServerTlsConfig, ServeError> {
     let read = |path: &Path| {
         fs::read(path).map_err(|source| ServeError::Io {
             verb: "read",

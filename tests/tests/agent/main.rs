@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod crashes;
 mod failures;
 mod lifecycle;
@@ -77,6 +78,7 @@ async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
         requests::repeated_requests_join,
         requests::old_epochs_are_refused,
         requests::garbage_on_the_display_harms_nobody,
+        check::rehearses_beside_a_running_agent,
         crashes::desktops_outlive_a_killed_agent,
         crashes::half_made_desktops_are_taken_away,
         crashes::a_second_agent_does_not_disturb_the_first,
