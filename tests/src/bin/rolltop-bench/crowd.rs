@@ -2,13 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use rolltop_tests::{client, display, memory::Memory, rfb, sample::Sample};
+use rolltop_tests::{
+    bench::{Report, Unit},
+    client, display,
+    memory::Memory,
+    rfb,
+    sample::Sample,
+};
 use tokio::task::JoinSet;
 
 use crate::{
     arguments::Arguments,
     names::{DEMOS_DRAWN, SMALLS_FAILED},
-    report::{Report, Unit},
     stage::Stage,
 };
 

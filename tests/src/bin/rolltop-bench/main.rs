@@ -10,9 +10,7 @@
 mod aims;
 mod arguments;
 mod crowd;
-mod human;
 mod names;
-mod report;
 mod rounds;
 mod runc;
 mod shell;
@@ -21,19 +19,16 @@ mod the_forerunner;
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Parser as _;
 use rolltop_tests::{
+    bench::{Report, Unit},
     isolation,
     machine::{Change, Scope, Snapshot},
     memory::Memory,
 };
 
-use crate::{
-    arguments::Arguments,
-    report::{Report, Unit},
-    stage::Stage,
-};
+use crate::{arguments::Arguments, stage::Stage};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -60,7 +55,7 @@ async fn run(arguments: &Arguments, name: &str) -> anyhow::Result<()> {
     let scope = Scope { loop_files: &work, control_groups: name };
     let before = Snapshot::take(scope)?;
     let stage = Stage::set(arguments, name, dir.path()).await?;
-    let mut report = Report::default();
+    let mut report = Report { aims: aims::AIMS.into(), ..Report::default() };
     let measured = tokio::select! {
         measured = measure(arguments, &stage, &mut report) => measured,
         // The first process of a process namespace has to ask for signals.
@@ -77,15 +72,7 @@ async fn run(arguments: &Arguments, name: &str) -> anyhow::Result<()> {
     dir.close().context("the directory it worked in stays")?;
 
     report.left = left.iter().map(Change::to_string).collect();
-    print!("{}", human::tables(&report));
-    if let Some(file) = &arguments.json {
-        let text = serde_json::to_string_pretty(&report.to_json())?;
-        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    if !report.left.is_empty() {
-        bail!("the machine is not as it was");
-    }
-    Ok(())
+    report.publish(arguments.json.as_deref())
 }
 
 async fn measure(arguments: &Arguments, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rolltop_proto::v1::{HostDesktop, Phase, StartHostDesktopRequest};
-use rolltop_tests::{client, display, rfb};
+use rolltop_tests::{
+    bench::{Report, Unit},
+    client, display, rfb,
+};
 
 use crate::{
     arguments::Arguments,
@@ -14,7 +17,6 @@ use crate::{
         ANSWERS, DRAWN, FORERUNNER_INIT, FORERUNNER_RELEASED, INIT, PHASE_CONTAINER, RELEASED,
         RUNC_INIT,
     },
-    report::{Report, Unit},
     runc::Runc,
     stage::{RUNC, Stage},
     the_forerunner::Forerunner,

@@ -14,7 +14,9 @@ use nix::{
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::{arguments::Arguments, names::RUNC_INIT, report::Report, shell, stage::Stage};
+use rolltop_tests::bench::Report;
+
+use crate::{arguments::Arguments, names::RUNC_INIT, shell, stage::Stage};
 
 const ID: &str = "reference";
 

@@ -6,12 +6,11 @@ use std::{fs, path::PathBuf, time::Instant};
 
 use anyhow::Context as _;
 use nix::unistd::Pid;
-use rolltop_tests::machine::control_groups;
+use rolltop_tests::{bench::Report, machine::control_groups};
 use tokio::process::Command;
 
 use crate::{
     names::{FORERUNNER_INIT, FORERUNNER_RELEASED},
-    report::Report,
     shell,
     stage::Stage,
 };

@@ -2,41 +2,51 @@
 
 use std::{fs, time::Duration};
 
-use rolltop_tests::sample::Sample;
 use serde_json::{Value, json};
 
-use crate::aims::{self, Verdict};
+use super::aim::{self, Aim, Verdict};
+use crate::sample::Sample;
 
 /// Everything a run found out.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
-    pub(crate) figures: Vec<Figure>,
+pub struct Report {
+    /// In the order they were begun.
+    pub figures: Vec<Figure>,
+    /// What the run should reach.
+    pub aims: Vec<Aim>,
     /// Desktops that did not come or go.
-    pub(crate) failures: Vec<String>,
+    pub failures: Vec<String>,
     /// What was on the machine afterwards and not before, or the reverse.
-    pub(crate) left: Vec<String>,
+    pub left: Vec<String>,
 }
 
 /// One measured thing.
 #[derive(Debug)]
-pub(crate) struct Figure {
-    pub(crate) name: &'static str,
-    pub(crate) unit: Unit,
-    pub(crate) sample: Sample,
+pub struct Figure {
+    /// What it is of.
+    pub name: &'static str,
+    /// What it counts.
+    pub unit: Unit,
+    /// The values.
+    pub sample: Sample,
     /// The figure it is to be seen beside.
-    pub(crate) reference: Option<&'static str>,
+    pub reference: Option<&'static str>,
 }
 
 /// What a figure counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unit {
+pub enum Unit {
+    /// Thousandths of a second.
     Millis,
+    /// 1024 bytes.
     Kib,
+    /// Things.
     Count,
 }
 
 impl Unit {
-    pub(crate) fn as_str(self) -> &'static str {
+    /// As printed behind a value; nothing for things.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Millis => "ms",
             Self::Kib => "KiB",
@@ -47,30 +57,25 @@ impl Unit {
 
 impl Report {
     /// Adds values to a figure, which is begun if it is new.
-    pub(crate) fn add(
-        &mut self,
-        name: &'static str,
-        unit: Unit,
-        values: impl IntoIterator<Item = f64>,
-    ) {
+    pub fn add(&mut self, name: &'static str, unit: Unit, values: impl IntoIterator<Item = f64>) {
         let at = self.position(name, unit);
         let sample = &mut self.figures[at].sample;
         values.into_iter().for_each(|value| sample.push(value));
     }
 
     /// Adds a time.
-    pub(crate) fn add_time(&mut self, name: &'static str, time: Duration) {
+    pub fn add_time(&mut self, name: &'static str, time: Duration) {
         self.add(name, Unit::Millis, [time.as_secs_f64() * 1e3]);
     }
 
     /// Lets `name` be seen beside `reference`.
-    pub(crate) fn compare(&mut self, name: &str, reference: &'static str) {
+    pub fn compare(&mut self, name: &str, reference: &'static str) {
         let found = self.figures.iter_mut().filter(|figure| figure.name == name);
         found.for_each(|figure| figure.reference = Some(reference));
     }
 
     /// Adds everything of another.
-    pub(crate) fn merge(&mut self, other: Self) {
+    pub fn merge(&mut self, other: Self) {
         for figure in other.figures {
             self.add(figure.name, figure.unit, figure.sample.values().iter().copied());
             if let Some(reference) = figure.reference {
@@ -81,20 +86,20 @@ impl Report {
     }
 
     /// The median of a figure.
-    pub(crate) fn median(&self, name: &str) -> Option<f64> {
+    pub fn median(&self, name: &str) -> Option<f64> {
         self.figures.iter().find(|figure| figure.name == name)?.sample.median()
     }
 
     /// How a figure stands to its reference, median to median.
-    pub(crate) fn ratio(&self, figure: &Figure) -> Option<f64> {
+    pub fn ratio(&self, figure: &Figure) -> Option<f64> {
         Some(figure.sample.median()? / self.median(figure.reference?)?)
     }
 
     /// For a program.
-    pub(crate) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         let figures: Vec<Value> =
             self.figures.iter().map(|figure| self.figure_json(figure)).collect();
-        let aims: Vec<Value> = aims::verdicts(self).iter().map(Verdict::to_json).collect();
+        let aims: Vec<Value> = aim::verdicts(self).iter().map(Verdict::to_json).collect();
         json!({
             "machine": machine(),
             "figures": figures,
@@ -129,7 +134,7 @@ impl Report {
 }
 
 /// What the figures depend on.
-pub(crate) fn machine() -> Value {
+pub(super) fn machine() -> Value {
     let line = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     json!({

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use crate::{
-    aims,
+use super::{
+    aim,
     report::{Figure, Report, Unit, machine},
 };
 
 /// Figures, aims, and what went wrong.
-pub(crate) fn tables(report: &Report) -> String {
+pub(super) fn tables(report: &Report) -> String {
     let mut text = String::new();
     // Writing into a text cannot fail.
     let _infallible = write(report, &mut text);
@@ -35,7 +35,7 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         write_figure(report, figure, width, out)?;
     }
     writeln!(out)?;
-    for verdict in aims::verdicts(report) {
+    for verdict in aim::verdicts(report) {
         let word = if verdict.is_met() { "met" } else { "MISSED" };
         writeln!(
             out,
@@ -77,11 +77,15 @@ fn write_figure(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::aim::{Aim, Most},
+        *,
+    };
 
     #[test]
     fn a_line_for_each_figure_and_a_word_for_each_aim() {
-        let mut report = Report::default();
+        let aim = Aim { text: "released soon", figure: "released", most: Most::Value(100.0) };
+        let mut report = Report { aims: vec![aim], ..Report::default() };
         report.add("released", Unit::Millis, [150.0]);
         report.add("there", Unit::Millis, [300.0]);
         report.compare("released", "there");

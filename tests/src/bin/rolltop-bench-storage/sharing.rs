@@ -1,0 +1,64 @@
+//! What the page cache takes when many desktops read the same base root.
+
+use std::fs;
+
+use anyhow::{Context as _, ensure};
+use rolltop_overlay::{IdMap, OpenPlan, OverlayKind, OverlaySize, close_root, open_root};
+use rolltop_tests::bench::{Report, Unit};
+
+use crate::{
+    Place,
+    names::{CACHE_MANY, CACHE_ONE},
+    opening::MAP,
+    reading::{Root, drop_caches, read_all},
+};
+
+const DESKTOPS: u32 = 20;
+
+/// Every kind of root would tell the same; the last is the one furthest away.
+pub(crate) fn measure(
+    place: &Place<'_>,
+    roots: &[Root],
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let root = roots.last().context("no base root")?;
+    let size = OverlaySize::from_mib(64)?;
+    let mut joined = Vec::new();
+    for number in 1..=DESKTOPS {
+        let overlay = place.overlays.create(&OverlayKind::Volatile(number), size)?;
+        let mount_dir = place.run.join(format!("sharing-{number}"));
+        let first = MAP.first + number * MAP.count;
+        let plan = OpenPlan {
+            lower: &root.at,
+            overlay: &overlay,
+            mount_dir: &mount_dir,
+            id_map: Some(IdMap { first, ..MAP }),
+        };
+        joined.push((open_root(&plan)?.root, mount_dir));
+    }
+    for _ in 0..place.arguments.long_rounds {
+        for (name, count) in [(CACHE_ONE, 1), (CACHE_MANY, DESKTOPS as usize)] {
+            drop_caches()?;
+            let before = cached_kib()?;
+            for (root, _) in &joined[..count] {
+                read_all(root)?;
+            }
+            report.add(name, Unit::Kib, [cached_kib()? - before]);
+        }
+    }
+    report.compare(CACHE_MANY, CACHE_ONE);
+    for (number, (_, mount_dir)) in (1..).zip(&joined) {
+        let closed = close_root(mount_dir);
+        ensure!(closed.is_clean(), "{closed:?}");
+        place.overlays.delete(&OverlayKind::Volatile(number))?;
+    }
+    Ok(())
+}
+
+/// What the page cache of this machine holds (`proc_meminfo(5)`).
+fn cached_kib() -> anyhow::Result<f64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Cached:"));
+    let value = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+    value.context("/proc/meminfo has no Cached")
+}
