@@ -10,6 +10,7 @@ pub mod agent;
 pub mod bench;
 pub mod client;
 pub mod display;
+pub mod durability;
 pub mod images;
 pub mod isolation;
 pub mod machine;
