@@ -125,10 +125,12 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
 
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(serve(Arc::clone(&host), listening, shutdown.clone()));
+    // Whoever is told that it serves may ask it to end.
+    let ended = ended_by_signal()?;
     notify(&[NotifyState::Ready]);
     info!(name = %host.config.name, socket = %host.config.socket.display(), "serving");
     tokio::select! {
-        ended = ended_by_signal() => info!(signal = ended?, "ending; desktops run on"),
+        signal = ended => info!(signal, "ending; desktops run on"),
         () = shutdown.cancelled() => {}
     }
     notify(&[NotifyState::Stopping]);
@@ -152,12 +154,15 @@ fn raise_descriptor_limit() {
     }
 }
 
-async fn ended_by_signal() -> anyhow::Result<&'static str> {
+/// Takes these signals from now on, and waits for one.
+fn ended_by_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
     })
 }
 
