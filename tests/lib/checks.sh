@@ -59,12 +59,10 @@ web_types() {
 }
 
 # isolated COMMAND...: with mounts, processes and a network of its own, of which
-# there is nothing but loopback. New links get no IPv6 address: a browser on the
-# same machine drops its requests (ERR_NETWORK_CHANGED) when one appears.
+# there is nothing but loopback.
 isolated() {
     # shellcheck disable=SC2016 # the inner shell expands it
     unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private bash -c '
         ip link set lo up
-        echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6
         exec "$@"' isolated "$@"
 }

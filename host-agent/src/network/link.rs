@@ -23,7 +23,7 @@ use rtnetlink::{
 };
 use tokio::task::JoinHandle;
 
-use super::{NetworkError, is_errno};
+use super::{NetworkError, ipv6, is_errno};
 use crate::address::{Addresses, number_of_link};
 
 /// Index of the loopback link in every network namespace.
@@ -41,8 +41,9 @@ pub(super) async fn attach(
     let namespace = File::open(&path).map_err(|source| NetworkError::io("open", path, source))?;
 
     // The peer is born inside the namespace: moving it there later waits for
-    // the kernel to settle and takes ten times as long. It is not set up in the
-    // same message: the kernel answers ENOTCONN while its other end is missing.
+    // the kernel to settle and takes ten times as long. Neither end is set up in
+    // the same message: walls come first, and for the peer the kernel answers
+    // ENOTCONN while its other end is missing.
     let peer = LinkMessageBuilder::<LinkUnspec>::new()
         .name("eth0".to_owned())
         .index(ETH0)
@@ -51,7 +52,6 @@ pub(super) async fn attach(
         .build();
     let pair = LinkMessageBuilder::<LinkVeth>::new(&addresses.link, "eth0")
         .controller(bridge)
-        .up()
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
         .build();
     let link = addresses.link.as_str();
@@ -63,7 +63,8 @@ pub(super) async fn attach(
     Ok(())
 }
 
-/// No way from port to port, and only the desktop's own hardware address.
+/// No way from port to port, and only the desktop's own hardware address; up
+/// only when this holds.
 async fn wall_off(handle: &Handle, addresses: &Addresses) -> Result<(), NetworkError> {
     let name = addresses.link.as_str();
     let index = index_of(handle, name)
@@ -84,7 +85,10 @@ async fn wall_off(handle: &Handle, addresses: &Addresses) -> Result<(), NetworkE
         .set_port(port)
         .execute()
         .await
-        .map_err(NetworkError::netlink("isolate bridge port", name))
+        .map_err(NetworkError::netlink("isolate bridge port", name))?;
+    ipv6::no_address(handle, index, name).await?;
+    let up = LinkUnspec::new_with_index(index).up().build();
+    handle.link().set(up).execute().await.map_err(NetworkError::netlink("set up", name))
 }
 
 async fn configure_inside(namespace: &File, addresses: &Addresses) -> Result<(), NetworkError> {
@@ -108,6 +112,7 @@ async fn set_up_inside(handle: &Handle, addresses: &Addresses) -> Result<(), Net
         .execute()
         .await
         .map_err(NetworkError::netlink("give the address to", link))?;
+    ipv6::no_address(handle, ETH0, link).await?;
     up(ETH0).await.map_err(NetworkError::netlink("set up the inner end of", link))?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(addresses.gateway).build();
     handle

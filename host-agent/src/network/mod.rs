@@ -2,6 +2,7 @@
 //! per desktop.
 
 mod bridge;
+mod ipv6;
 mod link;
 mod nat;
 
@@ -90,6 +91,11 @@ impl Network {
                 bridge::create(&handle, &config.bridge).await?
             }
         };
+        if made.bridge {
+            // One that was there before may serve others too.
+            ipv6::deafen(&config.bridge)?;
+            ipv6::no_address(&handle, bridge_index, &config.bridge).await?;
+        }
         bridge::configure(&handle, bridge_index, &config.bridge, &config.addresses).await?;
         if config.nat {
             made.forwarding_was_off |= !nat::is_forwarding()?;

@@ -11,6 +11,7 @@ mod check;
 mod crashes;
 mod failures;
 mod lifecycle;
+mod network;
 mod requests;
 mod stage;
 mod storage;
@@ -63,6 +64,8 @@ async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
         lifecycle::a_directory_is_a_base_root_too,
         lifecycle::a_watcher_misses_nothing,
         lifecycle::a_terminal_is_real,
+        network::no_link_gets_an_ipv6_address,
+        network::the_host_is_deaf_to_ipv6_of_desktops,
         storage::a_persistent_overlay_keeps_files,
         storage::a_failed_start_does_not_harm_an_overlay,
         storage::an_overlay_has_one_writer,

@@ -1,0 +1,48 @@
+//! Desktops have IPv4 alone, and links take no part in IPv6.
+//!
+//! The kernel gives a link an IPv6 address some time after it is set up. Each
+//! such address makes browsers on that machine drop the requests they have
+//! under way (Chromium: `ERR_NETWORK_CHANGED`).
+
+use std::{fs, io};
+
+use nix::errno::Errno;
+use rtnetlink::{
+    Handle, LinkUnspec,
+    packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute},
+};
+
+use super::{NetworkError, is_errno};
+
+/// Keeps the kernel from giving link `index` an address of its own accord. To
+/// be called before the link is set up; the message that makes a link cannot
+/// say it, as the kernel reads this attribute of existing links only
+/// (`do_setlink` in `net/core/rtnetlink.c`).
+pub(super) async fn no_address(
+    handle: &Handle,
+    index: u32,
+    name: &str,
+) -> Result<(), NetworkError> {
+    let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+    let message = LinkUnspec::new_with_index(index)
+        .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]))
+        .build();
+    match handle.link().set(message).execute().await {
+        Ok(()) => Ok(()),
+        // A host without IPv6.
+        Err(error) if is_errno(&error, Errno::EAFNOSUPPORT) => Ok(()),
+        Err(error) => Err(NetworkError::netlink("keep IPv6 addresses from", name)(error)),
+    }
+}
+
+/// Makes the host ignore IPv6 that arrives over link `name`: a desktop could
+/// otherwise announce itself as a router, and the host would believe it.
+pub(super) fn deafen(name: &str) -> Result<(), NetworkError> {
+    let path = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
+    match fs::write(&path, "1") {
+        Ok(()) => Ok(()),
+        // A host without IPv6.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(NetworkError::io("write", path, source)),
+    }
+}
