@@ -16,15 +16,31 @@ if (!("crypto" in globalThis)) Object.defineProperty(globalThis, "crypto", { val
 
 type Answer = MessageInitShape<typeof StartDesktopResponseSchema>;
 
+/** What the broker makes of a request: it streams answers, and then perhaps an error. */
+interface Reply {
+  readonly answers?: readonly Answer[];
+  readonly error?: ConnectError;
+  readonly abort?: true;
+}
+
 /** Opens "demo" at a broker that streams these answers and then perhaps an error. */
-async function open(answers: readonly Answer[], error?: ConnectError) {
+function open(answers: readonly Answer[], error?: ConnectError) {
+  return openWith([{ answers, ...(error && { error }) }]);
+}
+
+/** Opens "demo" at a broker with a reply for each request it is to get. */
+async function openWith(replies: readonly Reply[]) {
   const requests: StartDesktopRequest[] = [];
+  const page = new AbortController();
   const transport = createRouterTransport(({ service }) => {
     service(Broker, {
       async *startDesktop(request) {
+        const reply = replies[requests.length];
         requests.push(request);
-        yield* answers;
-        if (error !== undefined) throw error;
+        assert.ok(reply, "a request too many");
+        yield* reply.answers ?? [];
+        if (reply.abort) page.abort();
+        if (reply.error !== undefined) throw reply.error;
       },
     });
   });
@@ -34,7 +50,7 @@ async function open(answers: readonly Answer[], error?: ConnectError) {
     "demo",
     { width: 800, height: 600 },
     ({ phase }) => phases.push(phase),
-    new AbortController().signal,
+    page.signal,
   );
   return { opened, phases, requests };
 }
@@ -76,4 +92,30 @@ test("an error, or a stream that just ends, is a problem in words", async () => 
   for (const answers of [[], [desktop(DesktopState.FAILED)]]) {
     assert.equal((await open(answers)).opened.kind, "problem");
   }
+});
+
+const lost = new ConnectError("Failed to fetch", Code.Unavailable);
+
+test("a request that the network lost is sent once more, as the same request", async () => {
+  const { opened, phases, requests } = await openWith([
+    { answers: [progress(Phase.PLACEMENT)], error: lost },
+    { answers: [progress(Phase.PLACEMENT), desktop(DesktopState.RUNNING)] },
+  ]);
+  assert.equal(opened.kind, "desktop");
+  assert.deepEqual(phases, [Phase.PLACEMENT, Phase.PLACEMENT]);
+  assert.deepEqual(requests[1], requests[0]);
+});
+
+test("a request is sent no third time, and not when nobody waits any more", async () => {
+  const twice = await openWith([{ error: lost }, { error: lost }]);
+  assert.equal(twice.opened.kind === "problem" && twice.opened.problem.kind, "unreachable");
+  assert.equal(twice.requests.length, 2);
+  const left = await openWith([{ abort: true, error: lost }]);
+  assert.equal(left.opened.kind, "problem");
+  assert.equal(left.requests.length, 1);
+});
+
+test("what the broker itself has answered is not asked again", async () => {
+  const { requests } = await open([], new ConnectError("no host has room", Code.ResourceExhausted));
+  assert.equal(requests.length, 1);
 });

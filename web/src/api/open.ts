@@ -1,4 +1,5 @@
-import type { Desktop } from "../gen/rolltop/v1/broker_pb";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Desktop, StartDesktopRequestSchema } from "../gen/rolltop/v1/broker_pb";
 import { DesktopState, type Failure, type Progress } from "../gen/rolltop/v1/common_pb";
 import type { ScreenSize } from "../model/screen-size";
 import type { BrokerClient } from "./client";
@@ -13,6 +14,9 @@ export type Opened =
 /**
  * Asks for the caller's desktop of a pool, an existing one or a new one, and
  * tells of each step. Never throws.
+ *
+ * A request that the network has lost is sent once more: it is the same request
+ * by its id, so whatever the first one began is joined, not begun twice.
  */
 export async function openDesktop(
   broker: BrokerClient,
@@ -28,6 +32,17 @@ export async function openDesktop(
     height: size.height,
     timeZone: Intl.DateTimeFormat().resolvedOptions().timeZone,
   };
+  const first = await ask(broker, request, onProgress, signal);
+  const lost = first.kind === "problem" && first.problem.kind === "unreachable";
+  return lost && !signal.aborted ? ask(broker, request, onProgress, signal) : first;
+}
+
+async function ask(
+  broker: BrokerClient,
+  request: MessageInitShape<typeof StartDesktopRequestSchema>,
+  onProgress: (progress: Progress) => void,
+  signal: AbortSignal,
+): Promise<Opened> {
   let desktop: Desktop | undefined;
   try {
     for await (const { message } of broker.startDesktop(request, { signal })) {
