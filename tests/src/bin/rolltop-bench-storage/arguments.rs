@@ -1,6 +1,9 @@
 //! The command line.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -26,7 +29,17 @@ pub(crate) struct Arguments {
     /// A directory that an NFS server exports from this machine, and where that
     /// export is mounted: the tree is read over NFS, too
     #[arg(long, num_args = 2, value_names = ["EXPORTED", "MOUNTED"])]
-    pub(crate) nfs: Option<Vec<PathBuf>>,
+    nfs: Option<Vec<PathBuf>>,
+    /// Image store with the image to start; without it no desktop is started
+    #[arg(long, value_name = "DIR")]
+    pub(crate) images: Option<PathBuf>,
+    /// Image of a desktop that is drawn by itself; kept as an EROFS file
+    #[arg(long, default_value = "demo:stable")]
+    pub(crate) image: String,
+    /// Directory with rolltop-agent and rolltop-launcher [default: where this
+    /// program is]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) programs: Option<PathBuf>,
     /// Directory on a real disk to work in, made if missing
     #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
     work: PathBuf,
@@ -36,6 +49,14 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// What is exported from here, and where it is mounted.
+    pub(crate) fn nfs(&self) -> Option<(&Path, &Path)> {
+        match self.nfs.as_deref() {
+            Some([exported, mounted]) => Some((exported, mounted)),
+            _ => None,
+        }
+    }
+
     /// A new directory to work in; removed when dropped.
     pub(crate) fn make_dir(&self, name: &str) -> anyhow::Result<TempDir> {
         let made = fs::create_dir_all(&self.work).and_then(|()| self.work.canonicalize());

@@ -8,11 +8,13 @@
 
 mod arguments;
 mod bare;
+mod group;
 mod making;
 mod names;
 mod opening;
 mod reading;
 mod sharing;
+mod starts;
 
 use std::{path::Path, process::ExitCode};
 
@@ -63,7 +65,7 @@ fn run(arguments: &Arguments, name: &str) -> anyhow::Result<()> {
     let mut report = Report { aims: names::AIMS.into(), ..Report::default() };
     let run_dir = Path::new("/run").join(name);
     std::fs::create_dir(&run_dir)?;
-    measure(arguments, &work, &run_dir, &mut report)?;
+    measure(arguments, name, &work, &run_dir, &mut report)?;
     std::fs::remove_dir_all(&run_dir)?;
     let left = Snapshot::take(scope)?.since(&before);
     dir.close().context("the directory it worked in stays")?;
@@ -73,6 +75,7 @@ fn run(arguments: &Arguments, name: &str) -> anyhow::Result<()> {
 
 fn measure(
     arguments: &Arguments,
+    name: &str,
     dir: &Path,
     run: &Path,
     report: &mut Report,
@@ -81,7 +84,7 @@ fn measure(
     let bases = BaseRoots::open(&run.join("bases"))?;
     let overlays = Overlays::open(&dir.join("overlays"))?;
     let place = Place { arguments, dir, run, overlays, bases };
-    let measured = place.measure(report);
+    let measured = place.measure(name, report);
     let errors = place.bases.unmount_all();
     rolltop_overlay::deisolate(run)?;
     measured?;
@@ -89,7 +92,7 @@ fn measure(
 }
 
 impl Place<'_> {
-    fn measure(&self, report: &mut Report) -> anyhow::Result<()> {
+    fn measure(&self, name: &str, report: &mut Report) -> anyhow::Result<()> {
         making::measure(self, report)?;
         let empty = self.dir.join("empty");
         std::fs::create_dir_all(empty.join("etc"))?;
@@ -97,6 +100,7 @@ impl Place<'_> {
         opening::measure(self, &base, report)?;
         let roots = reading::roots(self)?;
         reading::measure(self, &roots, report)?;
-        sharing::measure(self, &roots, report)
+        sharing::measure(self, &roots, name, report)?;
+        tokio::runtime::Runtime::new()?.block_on(starts::measure(self, name, report))
     }
 }

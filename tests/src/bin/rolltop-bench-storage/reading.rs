@@ -36,7 +36,7 @@ pub(crate) struct Root {
 
 /// Makes the tree, and mounts it in every way there is here.
 pub(crate) fn roots(place: &Place<'_>) -> anyhow::Result<Vec<Root>> {
-    let exported = place.arguments.nfs.as_deref().map(|nfs| (&nfs[0], &nfs[1]));
+    let exported = place.arguments.nfs();
     let home = exported.map_or(place.dir, |(exported, _)| exported);
     let (tree, image) = (home.join("tree"), home.join("tree.erofs"));
     write_tree(&tree, place.arguments.tree_mib)?;

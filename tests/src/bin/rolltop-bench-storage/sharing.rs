@@ -1,13 +1,12 @@
 //! What the page cache takes when many desktops read the same base root.
 
-use std::fs;
-
 use anyhow::{Context as _, ensure};
 use rolltop_overlay::{IdMap, OpenPlan, OverlayKind, OverlaySize, close_root, open_root};
 use rolltop_tests::bench::{Report, Unit};
 
 use crate::{
     Place,
+    group::Group,
     names::{CACHE_MANY, CACHE_ONE},
     opening::MAP,
     reading::{Root, drop_caches, read_all},
@@ -19,6 +18,7 @@ const DESKTOPS: u32 = 20;
 pub(crate) fn measure(
     place: &Place<'_>,
     roots: &[Root],
+    name: &str,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let root = roots.last().context("no base root")?;
@@ -36,16 +36,18 @@ pub(crate) fn measure(
         };
         joined.push((open_root(&plan)?.root, mount_dir));
     }
+    let group = Group::enter(name)?;
     for _ in 0..place.arguments.long_rounds {
-        for (name, count) in [(CACHE_ONE, 1), (CACHE_MANY, DESKTOPS as usize)] {
+        for (figure, count) in [(CACHE_ONE, 1), (CACHE_MANY, DESKTOPS as usize)] {
             drop_caches()?;
-            let before = cached_kib()?;
+            let before = group.cached_kib()?;
             for (root, _) in &joined[..count] {
                 read_all(root)?;
             }
-            report.add(name, Unit::Kib, [cached_kib()? - before]);
+            report.add(figure, Unit::Kib, [group.cached_kib()? - before]);
         }
     }
+    group.leave()?;
     report.compare(CACHE_MANY, CACHE_ONE);
     for (number, (_, mount_dir)) in (1..).zip(&joined) {
         let closed = close_root(mount_dir);
@@ -53,12 +55,4 @@ pub(crate) fn measure(
         place.overlays.delete(&OverlayKind::Volatile(number))?;
     }
     Ok(())
-}
-
-/// What the page cache of this machine holds (`proc_meminfo(5)`).
-fn cached_kib() -> anyhow::Result<f64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Cached:"));
-    let value = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
-    value.context("/proc/meminfo has no Cached")
 }
