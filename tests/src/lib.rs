@@ -8,7 +8,9 @@
 
 pub mod agent;
 pub mod bench;
+pub mod broker;
 pub mod client;
+pub mod daemon;
 pub mod display;
 pub mod durability;
 pub mod images;

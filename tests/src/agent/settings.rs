@@ -38,6 +38,17 @@ pub struct Settings {
     pub display_ms: Option<u32>,
     /// MiB to keep free on the disk of overlays; none: the default.
     pub reserve_mib: Option<u32>,
+    /// Directory with what a broker gave out for this host (`ca.pem`,
+    /// `host.pem`, `host-key.pem`); none: no broker may call.
+    pub credentials: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Listen {
+    address: &'static str,
+    ca: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
 }
 
 #[derive(Serialize)]
@@ -51,6 +62,8 @@ struct Document<'a> {
     cgroup_parent: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reserve_mib: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<Listen>,
     network: Network,
     runtimes: &'a BTreeMap<String, PathBuf>,
     deadlines: Deadlines,
@@ -96,6 +109,9 @@ impl Settings {
     /// Its bridge.
     pub const BRIDGE: &'static str = "rolltop0";
 
+    /// Where brokers call it, if they may.
+    pub const ADDRESS: &'static str = "127.0.0.1:7443";
+
     /// The Unix socket it serves at.
     pub fn socket(&self) -> PathBuf {
         self.run_dir.join("agent.sock")
@@ -137,6 +153,12 @@ impl Settings {
             launcher: &self.programs.launcher,
             cgroup_parent: &self.name,
             reserve_mib: self.reserve_mib,
+            listen: self.credentials.as_ref().map(|dir| Listen {
+                address: Self::ADDRESS,
+                ca: dir.join("ca.pem"),
+                certificate: dir.join("host.pem"),
+                key: dir.join("host-key.pem"),
+            }),
             network: Network { bridge: Self::BRIDGE },
             runtimes: &self.runtimes,
             deadlines: Deadlines { display_ms: self.display_ms },
@@ -165,6 +187,7 @@ mod tests {
             runtimes: BTreeMap::from([("runc".into(), "/sbin/runc".into())]),
             display_ms: Some(700),
             reserve_mib: None,
+            credentials: None,
         };
         let document: toml::Table = settings.document().unwrap().parse().unwrap();
         let text = |key: &str| document[key].as_str().unwrap().to_owned();
@@ -175,6 +198,7 @@ mod tests {
         assert_eq!(document["network"]["bridge"].as_str(), Some("rolltop0"));
         assert_eq!(document["runtimes"]["runc"].as_str(), Some("/sbin/runc"));
         assert!(!document.contains_key("reserve_mib"), "the agent's default");
+        assert!(!document.contains_key("listen"), "no broker may call");
         assert_eq!(document["deadlines"]["display_ms"].as_integer(), Some(700));
         assert_eq!(settings.bundle(3), Path::new("/r/agent/desktops/3/bundle"));
     }

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod broker;
 mod check;
 mod crashes;
 mod failures;
@@ -81,6 +82,9 @@ async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
         requests::repeated_requests_join,
         requests::old_epochs_are_refused,
         requests::garbage_on_the_display_harms_nobody,
+        broker::desktops_outlive_a_killed_broker,
+        broker::a_logout_without_a_broker_is_found_out,
+        broker::a_broker_killed_in_a_start_leaves_one_desktop,
         check::rehearses_beside_a_running_agent,
         crashes::desktops_outlive_a_killed_agent,
         crashes::half_made_desktops_are_taken_away,

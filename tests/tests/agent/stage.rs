@@ -118,6 +118,7 @@ impl Stage {
             runtimes: BTreeMap::from_iter(runtimes),
             display_ms: None,
             reserve_mib: None,
+            credentials: None,
         })
     }
 

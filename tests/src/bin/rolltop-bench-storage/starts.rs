@@ -117,6 +117,7 @@ async fn start_all(
         runtimes: Default::default(),
         display_ms: Some(120_000),
         reserve_mib: None,
+        credentials: None,
     };
     let agent = Agent::start(settings).await?;
     let started = rounds(place, &agent, kinds, report).await;

@@ -84,6 +84,7 @@ impl Stage {
             runtimes: BTreeMap::from([(RUNC.into(), arguments.runc.clone())]),
             display_ms: None,
             reserve_mib: None,
+            credentials: None,
         };
         let agent = Agent::start(settings).await?;
         let api = agent.api().await?;

@@ -1,0 +1,153 @@
+//! A broker beside the agent, and what happens to desktops when it dies.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use rolltop_proto::v1::{
+    Desktop, DesktopState, HostState, ListDesktopsRequest, ListHostDesktopsRequest,
+    ListHostsRequest, StartDesktopRequest, StopDesktopRequest, start_desktop_response::Message,
+};
+use rolltop_tests::{
+    agent::{Agent, Settings},
+    broker::{Broker, BrokerSettings, Caller},
+};
+
+use crate::stage::{Stage, eventually, gone, shell};
+
+/// Into a start, when the broker is killed; a start takes about 40.
+const MOMENTS_MS: [u64; 7] = [0, 3, 8, 15, 25, 40, 80];
+
+/// An agent and a broker that knows it.
+struct House {
+    agent: Agent,
+    broker: Broker,
+    anna: Caller,
+}
+
+impl House {
+    async fn new(stage: &Stage) -> anyhow::Result<Self> {
+        let program = stage.settings()?.programs.agent.with_file_name("rolltop-broker");
+        ensure!(program.is_file(), "{} is missing: build its crate first", program.display());
+        let settings = BrokerSettings::prepare(program, stage.dir().join("broker"))?;
+        let password = settings.add_user("anna", &["--operator"]).await?;
+        let credentials = stage.dir().join("credentials");
+        let endpoint = format!("https://{}", Settings::ADDRESS);
+        settings.add_host("host1", &endpoint, &credentials).await?;
+        let agent =
+            Agent::start(Settings { credentials: Some(credentials), ..stage.settings()? }).await?;
+        let broker = Broker::start(settings).await?;
+        let mut anna = broker.sign_in("anna", &password).await?;
+        ready(&mut anna).await?;
+        Ok(Self { agent, broker, anna })
+    }
+
+    /// `kill -9` of the broker, and another on the same store.
+    async fn replace_broker(self) -> anyhow::Result<Self> {
+        let broker = Broker::start(self.broker.kill().await?).await?;
+        // The sign-in outlives the broker, too.
+        let mut anna = broker.again(&self.anna).await?;
+        ready(&mut anna).await?;
+        Ok(Self { agent: self.agent, broker, anna })
+    }
+
+    async fn close(self) -> anyhow::Result<()> {
+        self.broker.end().await?;
+        self.agent.purge().await
+    }
+}
+
+async fn ready(caller: &mut Caller) -> anyhow::Result<()> {
+    eventually("the host is ready", async || {
+        let request = caller.ask(ListHostsRequest {});
+        let hosts = caller.client.list_hosts(request).await?.into_inner().hosts;
+        Ok(hosts.iter().any(|host| host.state() == HostState::Ready))
+    })
+    .await
+}
+
+async fn start(caller: &mut Caller, pool: &str) -> anyhow::Result<Desktop> {
+    let request = StartDesktopRequest { pool: pool.into(), ..StartDesktopRequest::default() };
+    let request = caller.ask(request);
+    let mut answers = caller.client.start_desktop(request).await?.into_inner();
+    while let Some(answer) = answers.message().await? {
+        if let Some(Message::Desktop(desktop)) = answer.message {
+            return Ok(desktop);
+        }
+    }
+    bail!("the answer ended without a desktop")
+}
+
+async fn stop(caller: &mut Caller, desktop: &str) -> anyhow::Result<()> {
+    let request = caller.ask(StopDesktopRequest { desktop: desktop.into() });
+    caller.client.stop_desktop(request).await?;
+    Ok(())
+}
+
+async fn desktops(caller: &mut Caller) -> anyhow::Result<Vec<Desktop>> {
+    let request = caller.ask(ListDesktopsRequest { all: false });
+    Ok(caller.client.list_desktops(request).await?.into_inner().desktops)
+}
+
+pub(crate) async fn desktops_outlive_a_killed_broker(stage: &Stage) -> anyhow::Result<()> {
+    let mut house = House::new(stage).await?;
+    let first = start(&mut house.anna, "demo").await?;
+    let mut api = house.agent.api().await?;
+    shell(&mut api, first.number, "echo mine >~/note").await?;
+
+    let mut house = house.replace_broker().await?;
+    let again = start(&mut house.anna, "demo").await?;
+    ensure!(
+        (again.number, again.epoch, &again.ip) == (first.number, first.epoch, &first.ip),
+        "another desktop after the broker's death: {again:?} instead of {first:?}"
+    );
+    ensure!(shell(&mut api, again.number, "cat ~/note").await? == "mine\n");
+    stop(&mut house.anna, "demo").await?;
+    house.close().await
+}
+
+pub(crate) async fn a_logout_without_a_broker_is_found_out(stage: &Stage) -> anyhow::Result<()> {
+    let mut house = House::new(stage).await?;
+    let first = start(&mut house.anna, "demo").await?;
+    let mut api = house.agent.api().await?;
+    let settings = house.broker.kill().await?;
+    shell(&mut api, first.number, "pkill jwm").await?;
+    gone(&mut api, first.number).await?;
+
+    let broker = Broker::start(settings).await?;
+    let mut anna = broker.again(&house.anna).await?;
+    ready(&mut anna).await?;
+    eventually("the broker knows of the logout", async || {
+        let all = desktops(&mut anna).await?;
+        Ok(all.iter().all(|desktop| desktop.state() != DesktopState::Running))
+    })
+    .await?;
+    let second = start(&mut anna, "demo").await?;
+    ensure!(second.epoch > first.epoch, "{second:?} after {first:?}");
+    stop(&mut anna, "demo").await?;
+    House { agent: house.agent, broker, anna }.close().await
+}
+
+pub(crate) async fn a_broker_killed_in_a_start_leaves_one_desktop(
+    stage: &Stage,
+) -> anyhow::Result<()> {
+    let mut house = House::new(stage).await?;
+    for moment in MOMENTS_MS {
+        let mut starter = house.anna.clone();
+        let started = tokio::spawn(async move { start(&mut starter, "demo").await });
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        house = house.replace_broker().await?;
+        // Its answer may be an error or a desktop: the broker may have died
+        // before it, or after.
+        drop(started.await.context("the caller panicked")?);
+
+        let what = || format!("killed after {moment} ms");
+        let desktop = start(&mut house.anna, "demo").await.with_context(what)?;
+        ensure!(desktop.state() == DesktopState::Running, "{}: {desktop:?}", what());
+        let mut api = house.agent.api().await?;
+        let on_host = api.list_desktops(ListHostDesktopsRequest {}).await?.into_inner().desktops;
+        let told: Vec<_> = on_host.iter().map(|d| (d.number, d.epoch)).collect();
+        ensure!(told == [(desktop.number, desktop.epoch)], "{}: the host has {told:?}", what());
+        stop(&mut house.anna, "demo").await.with_context(what)?;
+    }
+    house.close().await
+}
