@@ -93,6 +93,8 @@ impl Reconciler {
                 || !judged
                 || !record.state.holds_capacity()
                 || horizon.starting.contains(&record.id)
+                // Someone has taken an interrupted start up again since.
+                || self.desktops.inner.flights.find(&record.id).is_some()
             {
                 continue;
             }

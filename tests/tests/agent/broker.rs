@@ -12,7 +12,7 @@ use rolltop_tests::{
     broker::{Broker, BrokerSettings, Caller},
 };
 
-use crate::stage::{Stage, eventually, gone, shell};
+use crate::stage::{Stage, eventually, gone, log_out, shell};
 
 /// Into a start, when the broker is killed; a start takes about 40.
 const MOMENTS_MS: [u64; 7] = [0, 3, 8, 15, 25, 40, 80];
@@ -110,7 +110,7 @@ pub(crate) async fn a_logout_without_a_broker_is_found_out(stage: &Stage) -> any
     let first = start(&mut house.anna, "demo").await?;
     let mut api = house.agent.api().await?;
     let settings = house.broker.kill().await?;
-    shell(&mut api, first.number, "pkill jwm").await?;
+    log_out(&mut api, first.number).await?;
     gone(&mut api, first.number).await?;
 
     let broker = Broker::start(settings).await?;

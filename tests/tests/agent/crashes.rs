@@ -10,7 +10,7 @@ use nix::{
 use rolltop_proto::v1::ListHostDesktopsRequest;
 use rolltop_tests::{agent::Agent, client};
 
-use crate::stage::{Stage, attempt, demo, eventually, get, gone, kept, shell};
+use crate::stage::{Stage, attempt, demo, eventually, get, gone, kept, log_out, shell};
 
 /// `kill -9`; its desktops run on.
 async fn murder(agent: Agent) -> anyhow::Result<()> {
@@ -35,7 +35,7 @@ pub(crate) async fn desktops_outlive_a_killed_agent(stage: &Stage) -> anyhow::Re
     ensure!(after.mac == before.mac && after.ip == before.ip, "{after:?}");
     ensure!(shell(&mut api, 2, "cat ~/file").await? == "precious\n");
     // The one watches for its logout, the other can be stopped.
-    shell(&mut api, 1, "pkill jwm").await?;
+    log_out(&mut api, 1).await?;
     gone(&mut api, 1).await?;
     client::stop(&mut api, 2, 1).await?;
     agent.purge().await

@@ -9,7 +9,7 @@ use rolltop_tests::{client, display, rfb::Viewer};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::stage::{Stage, attempt, demo, eventually, exec, get, gone, host, shell};
+use crate::stage::{Stage, attempt, demo, eventually, exec, get, gone, host, log_out, shell};
 
 pub(crate) async fn comes_up_is_worked_in_and_goes(stage: &Stage) -> anyhow::Result<()> {
     let agent = stage.agent().await?;
@@ -49,7 +49,7 @@ pub(crate) async fn a_logout_ends_it(stage: &Stage) -> anyhow::Result<()> {
     let mut api = agent.api().await?;
     client::start(&mut api, demo(1)).await?;
     let mut events = api.watch_desktops(WatchHostDesktopsRequest {}).await?.into_inner();
-    shell(&mut api, 1, "jwm -display :1 -exit || pkill jwm").await?;
+    log_out(&mut api, 1).await?;
     let mut reason = String::new();
     while let Some(event) = events.message().await? {
         if let Some(Event::Desktop(desktop)) = event.event

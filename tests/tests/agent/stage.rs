@@ -91,8 +91,13 @@ impl Stage {
     pub(crate) async fn abandon(self) -> anyhow::Result<()> {
         let settings = self.settings()?;
         if settings.config().exists() {
-            let mut purge = Command::new(&settings.programs.agent);
-            purge.arg("--config").arg(settings.config()).arg("purge").output()?;
+            // The agent was killed when the case failed, and may yet be ending.
+            eventually("what the case left is purged", async || {
+                let mut purge = Command::new(&settings.programs.agent);
+                let output = purge.arg("--config").arg(settings.config()).arg("purge").output()?;
+                Ok(output.status.success())
+            })
+            .await?;
         }
         // What a case itself has mounted.
         let mounts = mounts_below(self.dir.path())?;
@@ -225,6 +230,17 @@ pub(crate) async fn shell(api: &mut Api, number: u32, command: &str) -> anyhow::
     let (output, code) = exec(api, number, false, command).await?;
     ensure!(code == 0, "`{command}` in desktop {number} exited with {code}: {output}");
     Ok(output)
+}
+
+/// Ends the session's window manager, as its menu's "log out" does. It may not
+/// run yet: the display answers before it.
+pub(crate) async fn log_out(api: &mut Api, number: u32) -> anyhow::Result<()> {
+    eventually("the window manager runs", async || {
+        Ok(exec(api, number, false, "pgrep jwm").await?.1 == 0)
+    })
+    .await?;
+    // Its own end may come with the desktop's.
+    exec(api, number, false, "pkill jwm").await.map(drop)
 }
 
 /// Waits until desktop `number` is no more.
