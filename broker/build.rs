@@ -1,5 +1,6 @@
 //! Brings the portal's pages into the binary: builds `../web` when its result
-//! is missing or older than its sources, and copies the result to `OUT_DIR`.
+//! is missing or older than its sources (and the API it speaks), and copies the
+//! result to `OUT_DIR`.
 //!
 //! `ROLLTOP_SKIP_WEB=1` embeds a page that says so instead; for developers who
 //! work on the broker alone.
@@ -14,8 +15,11 @@ use std::{
 };
 
 const SKIP: &str = "ROLLTOP_SKIP_WEB";
-/// Made, not written: their age says nothing about the sources.
-const MADE: [&str; 3] = ["node_modules", "dist", ".cache"];
+/// Made, not written: their age says nothing about the sources. Watched, they
+/// would have cargo build the broker anew after each build that makes them.
+const MADE: [&str; 4] = ["node_modules", "dist", ".cache", "src/gen"];
+/// Where `src/gen` is made from.
+const API: &str = "../proto/rolltop";
 const PLACEHOLDER: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Rolltop</title>\
 <p>This broker was built with ROLLTOP_SKIP_WEB: it has no portal. Programs and the command line work.</p></html>\n";
 
@@ -31,8 +35,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(out.join("index.html"), PLACEHOLDER)?;
         return Ok(());
     }
-    let web = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../web");
-    let sources = newest(&web)?;
+    let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let web = here.join("../web");
+    let made: Vec<_> = MADE.iter().map(|made| web.join(made)).collect();
+    let sources = newest(&web, &made)?.max(newest(&here.join(API), &[])?);
     let result = web.join("dist/index.html");
     let built = fs::metadata(&result).and_then(|meta| meta.modified()).ok();
     if built.is_none_or(|built| built < sources) {
@@ -63,11 +69,15 @@ fn build(web: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// When the youngest source was changed; cargo is told to look at all.
-fn newest(web: &Path) -> Result<SystemTime, Box<dyn Error>> {
+/// When the youngest source was changed, those in `but` aside; cargo is told to
+/// look at all.
+fn newest(sources: &Path, but: &[PathBuf]) -> Result<SystemTime, Box<dyn Error>> {
     let mut newest = SystemTime::UNIX_EPOCH;
-    let mut left = vec![web.to_owned()];
+    let mut left = vec![sources.to_owned()];
     while let Some(path) = left.pop() {
+        if but.contains(&path) {
+            continue;
+        }
         let meta = fs::metadata(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         if !meta.is_dir() {
             println!("cargo:rerun-if-changed={}", path.display());
@@ -75,10 +85,7 @@ fn newest(web: &Path) -> Result<SystemTime, Box<dyn Error>> {
             continue;
         }
         for entry in fs::read_dir(&path)? {
-            let entry = entry?;
-            if !MADE.iter().any(|made| entry.file_name() == *made) {
-                left.push(entry.path());
-            }
+            left.push(entry?.path());
         }
     }
     Ok(newest)
