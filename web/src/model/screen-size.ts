@@ -4,8 +4,7 @@ export interface ScreenSize {
   readonly height: number;
 }
 
-/** A phone held upright fits: were its screen made larger and resized at once,
- * a window that is just being opened could get lost. */
+/** A phone held upright fits: its screen need not be made larger and resized at once. */
 const SMALLEST: ScreenSize = { width: 320, height: 240 };
 const LARGEST: ScreenSize = { width: 3840, height: 2160 };
 
