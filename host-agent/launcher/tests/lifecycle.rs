@@ -66,7 +66,7 @@ fn dropping_or_aborting_undoes_everything() {
             bundle.write();
             let created = launcher().create(bundle.path(), soon()).unwrap();
             let pid = created.pid().as_raw_nonzero().get();
-            assert!(traces(&bundle.id).len() > 1, "the cgroups are there");
+            assert_ne!(traces(&bundle.id).len(), 0, "the cgroups are there");
             if abort {
                 created.abort().unwrap();
             } else {

@@ -33,7 +33,13 @@ pub(super) fn exec(control: &OwnedFd, mut inbox: Inbox) -> Result<(), Ending> {
     let namespaces = u32::try_from(plan.namespaces)
         .map_err(|_| Errno::BADMSG)
         .at(Stage::Request, "namespaces")?;
-    move_into_thread_name_spaces(init.as_fd(), ThreadNameSpaceType::from_bits_retain(namespaces))
+    let namespaces = ThreadNameSpaceType::from_bits_retain(namespaces);
+    // A mount of version 2 with `nsdelegate`, as systemd makes it, lets nobody
+    // move a process between groups that the mover's namespace does not both
+    // contain (ENOENT, `cgroup_procs_write_permission`): this namespace is left
+    // to the child, which is born in the right group.
+    let of_groups = namespaces & ThreadNameSpaceType::CONTROL_GROUP;
+    move_into_thread_name_spaces(init.as_fd(), namespaces - of_groups)
         .at(Stage::JoinNamespace, "container")?;
     let options = CloneOptions {
         namespaces: 0,
@@ -43,6 +49,10 @@ pub(super) fn exec(control: &OwnedFd, mut inbox: Inbox) -> Result<(), Ending> {
     let gate = Gate::new()?;
     match clone_process(&options).at(Stage::Clone, "process")? {
         Cloned::Child => {
+            if !of_groups.is_empty() {
+                move_into_thread_name_spaces(init.as_fd(), of_groups)
+                    .at(Stage::JoinNamespace, "cgroup")?;
+            }
             drop((inbox, init));
             gate.wait()?;
             if plan.user_namespace {
