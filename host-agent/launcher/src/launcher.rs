@@ -138,8 +138,12 @@ impl Launcher {
         {
             let mut resources = linux.resources().clone().unwrap_or_default();
             if !self.hierarchies.has_device_rules() && plan.cannot_make_nodes() {
-                // Nothing for rules to do: the root is mounted nodev, and the
-                // nodes that are bound are those the configuration names.
+                // Nothing for rules to do: the root and what is bound from the
+                // host is mounted nodev, and single nodes that are bound are
+                // those the configuration names.
+                if resources.devices().as_ref().is_some_and(|rules| !rules.is_empty()) {
+                    plan.forbid_devices(Path::is_dir);
+                }
                 resources.set_devices(None);
             }
             attempt.cgroup = Some(Cgroup::create(&self.hierarchies, path, &resources)?);
