@@ -1,6 +1,7 @@
 //! Taking an open root down, knowing nothing but its directory.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -14,6 +15,11 @@ use crate::step::{Step, StepError};
 
 /// Major number of loop devices.
 pub(crate) const LOOP_MAJOR: u32 = 7;
+
+/// For how long a device may still be open after its last mount is gone: where
+/// udev runs, it reads a loop device whenever one was attached or written.
+const PROBE_LIMIT: Duration = Duration::from_secs(3);
+const PROBE_PAUSE: Duration = Duration::from_millis(2);
 
 /// What closing found and did. Closing goes on after an error, so there may be
 /// several.
@@ -70,11 +76,10 @@ pub(crate) fn close_locked(mount_dir: &Path) -> CloseReport {
     for name in MOUNTS {
         take_down(&mount_dir.join(name), &mut report);
     }
-    // A device clears itself while its last user lets go, so there is nothing
-    // to wait for: the same file on it still means that there is another user.
-    report.held_by_loop = device
-        .filter(|(number, file)| backing_file(*number).as_ref() == Some(file))
-        .map(|(number, _)| number);
+    // A mount that had to be detached has users who may stay for ever.
+    let patience = if report.detached.is_empty() { PROBE_LIMIT } else { Duration::ZERO };
+    report.held_by_loop =
+        device.filter(|(number, file)| !clears(*number, file, patience)).map(|(number, _)| number);
     for name in MOUNTS {
         remove_dir(&mount_dir.join(name), &mut report);
     }
@@ -137,6 +142,19 @@ fn take_down_below(point: &Path, report: &mut CloseReport) {
             }
         }
     }
+}
+
+/// Whether loop device `number` gives up `file`, which it does by itself when
+/// its last user lets go.
+fn clears(number: u32, file: &[u8], patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    while backing_file(number).as_deref() == Some(file) {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(PROBE_PAUSE);
+    }
+    true
 }
 
 /// Takes a busy mount out of the tree; whether that worked.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -182,6 +183,16 @@ impl Host {
         let mount_dir = self.desktop(n);
         let lower = self.base();
         open_root(&OpenPlan { lower: &lower, overlay, mount_dir: &mount_dir, id_map })
+    }
+
+    /// Waits until no loop device holds a file of this host: where udev runs, it
+    /// may just be reading one.
+    pub(crate) fn loops_clear(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !loops_below(&self.dir).is_empty() {
+            assert!(Instant::now() < deadline, "held: {:?}", loops_below(&self.dir));
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Closes desktop `n`, of which nothing may stay.
