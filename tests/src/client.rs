@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use hyper_util::rt::TokioIo;
 use rolltop_proto::v1::{
-    Account, HostDesktop, OverlaySpec, Phase, StartHostDesktopRequest, StopHostDesktopRequest,
+    Account, ExecRequest, ExecStart, HostDesktop, OverlaySpec, Phase, exec_request, exec_response, StartHostDesktopRequest, StopHostDesktopRequest,
     host_agent_client::HostAgentClient, start_host_desktop_response::Message,
 };
 use tokio::net::UnixStream;
@@ -95,6 +95,40 @@ pub async fn stop(api: &mut Api, number: u32, epoch: u64) -> anyhow::Result<Dura
     let request = StopHostDesktopRequest { number, epoch, grace: None };
     api.stop_desktop(request).await.with_context(|| format!("desktop {number} does not stop"))?;
     Ok(begun.elapsed())
+}
+
+/// What a command in a desktop wrote, and its exit code.
+///
+/// # Errors
+/// It cannot be begun, or the agent ends meanwhile.
+pub async fn exec(
+    api: &mut Api,
+    number: u32,
+    as_root: bool,
+    command: &str,
+) -> anyhow::Result<(String, i32)> {
+    let start = ExecStart {
+        number,
+        as_root,
+        command: ["/bin/sh", "-c", command].map(str::to_owned).into(),
+        ..Default::default()
+    };
+    let requests = [exec_request::Message::Start(start), exec_request::Message::StdinClosed(true)]
+        .map(|message| ExecRequest { message: Some(message) });
+    let mut answers = api.exec(tokio_stream::iter(requests)).await?.into_inner();
+    let mut output = Vec::new();
+    while let Some(answer) = answers.message().await? {
+        match answer.message {
+            Some(exec_response::Message::Stdout(bytes) | exec_response::Message::Stderr(bytes)) => {
+                output.extend(bytes);
+            }
+            Some(exec_response::Message::Exit(exit)) => {
+                return Ok((String::from_utf8_lossy(&output).into_owned(), exit.code));
+            }
+            None => {}
+        }
+    }
+    bail!("the command's answer ended without its end")
 }
 
 /// When `phase` began and ended, since the request's arrival at the agent.

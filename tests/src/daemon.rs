@@ -20,6 +20,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::patience::on_this_machine;
+
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Of its log, shown when it fails.
@@ -63,7 +65,7 @@ impl Daemon {
             .spawn()
             .with_context(|| format!("cannot run {}", program.display()))?;
         let ready = tokio::select! {
-            ready = timeout(START_LIMIT, is_ready(&receiver)) => match ready {
+            ready = timeout(on_this_machine(START_LIMIT), is_ready(&receiver)) => match ready {
                 Ok(ready) => ready,
                 Err(_elapsed) => bail!("the {name} does not serve within {START_LIMIT:?}\n{}", tail(&log)),
             },
@@ -90,7 +92,7 @@ impl Daemon {
         let pid = i32::try_from(self.pid()?)?;
         kill(Pid::from_raw(pid), Signal::SIGTERM)
             .with_context(|| format!("cannot ask the {name} to end"))?;
-        let ended = timeout(STOP_LIMIT, self.child.wait()).await;
+        let ended = timeout(on_this_machine(STOP_LIMIT), self.child.wait()).await;
         let status =
             ended.with_context(|| format!("the {name} does not end within {STOP_LIMIT:?}"))??;
         ensure!(status.success(), "the {name} ended: {status}\n{}", tail(&self.log));

@@ -17,5 +17,7 @@ pub mod images;
 pub mod isolation;
 pub mod machine;
 pub mod memory;
+pub mod patience;
 pub mod rfb;
 pub mod sample;
+pub mod vm;

@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
 
+use crate::patience;
+
 /// The programs of a host.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -78,6 +80,16 @@ struct Network {
 struct Deadlines {
     #[serde(skip_serializing_if = "Option::is_none")]
     display_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime_ms: Option<u32>,
+}
+
+impl Deadlines {
+    /// The agent's own, but on a machine that is slow.
+    fn new(display_ms: Option<u32>, slowness: u32) -> Self {
+        let slow = |limit_ms: u32| (slowness > 1).then(|| limit_ms.saturating_mul(slowness));
+        Self { display_ms: display_ms.or(slow(20_000)), runtime_ms: slow(10_000) }
+    }
 }
 
 impl Programs {
@@ -161,7 +173,7 @@ impl Settings {
             }),
             network: Network { bridge: Self::BRIDGE },
             runtimes: &self.runtimes,
-            deadlines: Deadlines { display_ms: self.display_ms },
+            deadlines: Deadlines::new(self.display_ms, patience::slowness()),
         };
         toml::to_string(&document).context("paths that are not UTF-8")
     }
@@ -175,6 +187,17 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deadlines_grow_on_a_slow_machine_only() {
+        let deadlines = |display_ms, slowness| {
+            let Deadlines { display_ms, runtime_ms } = Deadlines::new(display_ms, slowness);
+            (display_ms, runtime_ms)
+        };
+        assert_eq!(deadlines(None, 1), (None, None));
+        assert_eq!(deadlines(None, 10), (Some(200_000), Some(100_000)));
+        assert_eq!(deadlines(Some(700), 10), (Some(700), Some(100_000)));
+    }
 
     #[test]
     fn the_document_is_what_the_agent_reads() {

@@ -13,16 +13,19 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use rolltop_image::{ImageStore, Manifest, Published};
 use rolltop_proto::v1::{
-    ExecRequest, ExecStart, GetHostDesktopRequest, HostDesktop, ListHostDesktopsRequest,
-    StartHostDesktopRequest, exec_request, exec_response, start_host_desktop_response::Message,
+    GetHostDesktopRequest, HostDesktop, ListHostDesktopsRequest, StartHostDesktopRequest,
+    start_host_desktop_response::Message,
 };
 use rolltop_tests::{
     agent::{Agent, Programs, Settings},
     client::{self, Api},
     images::BorrowedImages,
     machine::{Scope, Snapshot},
+    patience::on_this_machine,
 };
 use tempfile::TempDir;
+
+pub(crate) use rolltop_tests::client::exec;
 
 /// One case.
 pub(crate) type Case =
@@ -194,37 +197,6 @@ pub(crate) async fn attempt(
     bail!("the answer ended without a desktop")
 }
 
-/// What a command in a desktop wrote, and its exit code.
-pub(crate) async fn exec(
-    api: &mut Api,
-    number: u32,
-    as_root: bool,
-    command: &str,
-) -> anyhow::Result<(String, i32)> {
-    let start = ExecStart {
-        number,
-        as_root,
-        command: ["/bin/sh", "-c", command].map(str::to_owned).into(),
-        ..Default::default()
-    };
-    let requests = [exec_request::Message::Start(start), exec_request::Message::StdinClosed(true)]
-        .map(|message| ExecRequest { message: Some(message) });
-    let mut answers = api.exec(tokio_stream::iter(requests)).await?.into_inner();
-    let mut output = Vec::new();
-    while let Some(answer) = answers.message().await? {
-        match answer.message {
-            Some(exec_response::Message::Stdout(bytes) | exec_response::Message::Stderr(bytes)) => {
-                output.extend(bytes);
-            }
-            Some(exec_response::Message::Exit(exit)) => {
-                return Ok((String::from_utf8_lossy(&output).into_owned(), exit.code));
-            }
-            None => {}
-        }
-    }
-    bail!("the command's answer ended without its end")
-}
-
 /// Output of a command that must succeed.
 pub(crate) async fn shell(api: &mut Api, number: u32, command: &str) -> anyhow::Result<String> {
     let (output, code) = exec(api, number, false, command).await?;
@@ -261,9 +233,10 @@ pub(crate) async fn eventually(
     what: &str,
     mut condition: impl AsyncFnMut() -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let patience = on_this_machine(PATIENCE);
+    let deadline = Instant::now() + patience;
     while !condition().await? {
-        ensure!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        ensure!(Instant::now() < deadline, "not within {patience:?}: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())

@@ -1,0 +1,36 @@
+//! The cases. Each starts the guests it needs, and no case needs another.
+
+mod machine;
+mod privileged;
+
+use crate::{arguments::Tests, counts::Counts, stage::Stage};
+
+type Run = Box<dyn Fn(&mut Stage<'_>) -> anyhow::Result<Counts>>;
+
+/// One case.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) run: Run,
+}
+
+macro_rules! cases {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        vec![$(Case {
+            name: concat!(stringify!($module), "::", stringify!($name)).into(),
+            run: Box::new(|stage| $module::$name(stage).map(|()| Counts::success())),
+        }),*]
+    };
+}
+
+/// All there are, with these programs.
+pub(crate) fn all(tests: &Tests) -> Vec<Case> {
+    let mut cases = cases![
+        machine::is_what_the_project_is_made_for,
+        machine::restored_guests_differ,
+        machine::what_was_flushed_outlives_a_power_cut,
+        machine::guests_reach_each_other_until_a_link_is_cut,
+        machine::a_panic_is_told_at_once,
+    ];
+    cases.extend(privileged::all(&tests.test_programs));
+    cases
+}

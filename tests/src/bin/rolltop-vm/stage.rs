@@ -1,0 +1,137 @@
+//! What each case plays on: guests, what they see, and what is told of them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use rolltop_tests::vm::{DataDisk, Guest, Payload, Rig, Spec};
+
+use crate::arguments::Tests;
+
+/// Programs that must have been built; every guest has them, and all others of
+/// ours, in `/payload/bin`.
+const PROGRAMS: [&str; 4] = ["rolltop-agent", "rolltop-launcher", "rolltop-broker", "rolltop"];
+/// Lines of output that are shown of a case that failed.
+const SHOWN_LINES: usize = 80;
+
+/// What an ordinary command may take in a guest on a busy machine.
+pub(crate) const SHORT: Duration = Duration::from_secs(120);
+
+/// One case and its guests.
+#[derive(Debug)]
+pub(crate) struct Stage<'a> {
+    rig: &'a Rig,
+    payload: &'a Payload,
+    work: &'a Path,
+    programs: &'a Path,
+    log: Option<PathBuf>,
+    /// What was done, and what came of it.
+    said: String,
+    /// What guests know of a failure.
+    words: String,
+}
+
+/// The files all guests see.
+pub(crate) fn payload(work: &Path, tests: &Tests) -> anyhow::Result<Payload> {
+    let mut files = Vec::new();
+    for program in PROGRAMS {
+        let file = tests.programs.join(program);
+        ensure!(file.is_file(), "{} is missing: build the programs first", file.display());
+    }
+    for entry in fs::read_dir(&tests.programs)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("rolltop") && !name.contains('.') && entry.file_type()?.is_file() {
+            files.push((format!("bin/{name}"), entry.path()));
+        }
+    }
+    for program in &tests.test_programs {
+        files.push((format!("tests/{}", program.name), program.file.clone()));
+    }
+    files.push(("images".into(), tests.images.clone()));
+    Payload::create(work, files.iter().map(|(name, file)| (name.as_str(), file.as_path())))
+}
+
+impl<'a> Stage<'a> {
+    pub(crate) fn set(
+        rig: &'a Rig,
+        payload: &'a Payload,
+        work: &'a Path,
+        tests: &'a Tests,
+        name: &str,
+    ) -> anyhow::Result<Self> {
+        let results = tests.results.as_deref();
+        if let Some(results) = results {
+            fs::create_dir_all(results)
+                .with_context(|| format!("cannot make {}", results.display()))?;
+        }
+        let log = results.map(|dir| dir.join(format!("{}.log", name.replace("::", "-"))));
+        let programs = &tests.programs;
+        Ok(Self { rig, payload, work, programs, log, said: String::new(), words: String::new() })
+    }
+
+    pub(crate) fn rig(&self) -> &'a Rig {
+        self.rig
+    }
+
+    /// A guest with the payload; change it as needed.
+    pub(crate) fn spec(&self, name: &str) -> Spec<'a> {
+        Spec::named(name).payload(self.payload)
+    }
+
+    /// Where the programs were built; tests know it as the place to find them.
+    pub(crate) fn programs(&self) -> &'a Path {
+        self.programs
+    }
+
+    /// A new disk, which ends with the run.
+    pub(crate) fn disk(&self, name: &str) -> anyhow::Result<DataDisk> {
+        DataDisk::create(&self.work.join(name))
+    }
+
+    /// Runs a command, keeps what it says for the story, and returns its status
+    /// and that.
+    pub(crate) fn tell(
+        &mut self,
+        guest: &mut Guest,
+        command: &str,
+        limit: Duration,
+    ) -> anyhow::Result<(i32, String)> {
+        let mut said = Vec::new();
+        let outcome = guest.run_to(command, limit, &mut said);
+        self.said += &format!("{}# {command}\n{}", guest.name(), String::from_utf8_lossy(&said));
+        let output = outcome?;
+        self.said += &format!("(status {})\n", output.status);
+        if output.status != 0 {
+            self.words += &guest.last_words();
+        }
+        Ok((output.status, output.text()))
+    }
+
+    /// The end of what was said, indented, for a failure.
+    pub(crate) fn story(&self) -> String {
+        let mut story = String::new();
+        for part in [&self.said, &self.words] {
+            let lines: Vec<&str> = part.lines().collect();
+            for line in &lines[lines.len().saturating_sub(SHOWN_LINES)..] {
+                story += &format!("    | {line}\n");
+            }
+        }
+        if let Some(log) = &self.log {
+            story += &format!("    all of it: {}\n", log.display());
+        }
+        story
+    }
+
+    /// Writes down what was said.
+    pub(crate) fn clear(self) -> anyhow::Result<()> {
+        if let Some(log) = &self.log {
+            fs::write(log, format!("{}{}", self.said, self.words))
+                .with_context(|| format!("cannot write {}", log.display()))?;
+        }
+        Ok(())
+    }
+}
