@@ -75,7 +75,7 @@ async fn traces(host: &Arc<Host>) -> BTreeSet<Number> {
         match host.overlays.list() {
             Ok(entries) => numbers.extend(entries.iter().filter_map(|entry| match entry.kind {
                 OverlayKind::Volatile(number) => Number::new(number),
-                OverlayKind::Persistent(_) => None,
+                OverlayKind::Persistent(_) | OverlayKind::Home(_) => None,
             })),
             Err(error) => warn!(%error, "overlays of earlier desktops cannot be listed"),
         }

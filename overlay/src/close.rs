@@ -200,16 +200,19 @@ pub(crate) fn backing_file(number: u32) -> Option<Vec<u8>> {
     Some(path)
 }
 
-/// The files on all loop devices of the host.
-pub(crate) fn attached_files() -> std::io::Result<std::collections::HashSet<Vec<u8>>> {
-    let mut found = std::collections::HashSet::new();
+/// N of every /dev/loopN there is, free ones as well.
+pub(crate) fn loop_numbers() -> std::io::Result<Vec<u32>> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir("/sys/block")? {
         let name = entry?.file_name();
         let number = name.to_str().and_then(|name| name.strip_prefix("loop"));
-        let Some(number) = number.and_then(|number| number.parse().ok()) else {
-            continue;
-        };
-        found.extend(backing_file(number));
+        found.extend(number.and_then(|number| number.parse::<u32>().ok()));
     }
     Ok(found)
+}
+
+/// The files on all loop devices of the host, and on which.
+pub(crate) fn attached_files() -> std::io::Result<std::collections::HashMap<Vec<u8>, u32>> {
+    let with_file = |number| backing_file(number).map(|file| (file, number));
+    Ok(loop_numbers()?.into_iter().filter_map(with_file).collect())
 }

@@ -17,3 +17,7 @@ pub(crate) const WORK_IN_DIR: &str = "disk/work";
 
 /// In the order they are unmounted.
 pub(crate) const MOUNTS: [&str; 3] = [ROOT, DISK, LOWER];
+
+/// Within the ext4 of a home volume: the files of its user, without ext4's own
+/// `lost+found`.
+pub(crate) const DATA: &str = "data";

@@ -23,9 +23,13 @@ pub struct NameError {
     extra: &'static str,
 }
 
-/// The name of a persistent overlay.
+/// The name of a persistent overlay or a home volume.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OverlayName(String);
+
+/// The name of a snapshot of an overlay.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotName(String);
 
 /// The key of a mounted base root, for example `demo@1f3c`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +54,30 @@ impl TryFrom<&str> for OverlayName {
 }
 
 impl fmt::Display for OverlayName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// === impl SnapshotName ===
+
+impl SnapshotName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<&str> for SnapshotName {
+    type Error = NameError;
+
+    fn try_from(value: &str) -> Result<Self, NameError> {
+        check("snapshot name", value, b"", "").map(Self)
+    }
+}
+
+impl fmt::Display for SnapshotName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -4,35 +4,30 @@
 //! file is locked first. What is attached can be found from the directory
 //! alone, so undoing a failed start is [`close_root`](crate::close_root()).
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rolltop_sys::loop_device::{LoopDevice, LoopError, LoopOptions};
+use rolltop_sys::loop_device::LoopError;
 use rolltop_sys::user_namespace::{IdMap, UserNamespaceError};
-use rustix::fs::{AtFlags, FlockOperation, Mode, flock, mkdirat, unlinkat};
+use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen,
-};
+use rustix::mount::MountAttrFlags;
 use thiserror::Error;
 
 use crate::close::close_locked;
 use crate::dir_lock::{DirLock, unlock};
+use crate::grow;
 use crate::layout::{DISK, LOWER, MOUNTS, UPPER, WORK};
+use crate::lock::{NotLocked, lock_file};
 use crate::mounting::{attach, detached_copy, is_mount_point, prepare};
 use crate::options::Durability;
 use crate::overlay_file::OverlayFile;
 use crate::overlay_mount::{OverlayMountError, mount_overlay};
 use crate::repair::{RepairError, Repaired, make_mountable};
+use crate::scratch_mount::{attach_ext4, ext4};
 use crate::step::{Step, StepError};
-
-/// ext4's block size in every overlay. Told to the loop device as well, direct
-/// I/O works on disks with sectors of 512 and of 4096 bytes alike.
-pub(crate) const BLOCK_BYTES: u32 = 4096;
 
 /// What to join, and where.
 #[derive(Debug, Clone)]
@@ -164,23 +159,33 @@ pub enum OpenError {
 /// # Ok(()) }
 /// ```
 pub fn open_root(plan: &OpenPlan<'_>) -> Result<OpenRoot, OpenError> {
-    let dir = DirLock::create(plan.mount_dir)?;
+    open_with(plan.overlay, plan.mount_dir, |dir, file| build(plan, dir, file))
+}
+
+/// The frame of every opening: directory and overlay file are locked, `build`
+/// builds, and what it built is taken down when it fails.
+pub(crate) fn open_with<T>(
+    overlay: &OverlayFile,
+    mount_dir: &Path,
+    build: impl FnOnce(BorrowedFd<'_>, &File) -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
+    let dir = DirLock::create(mount_dir)?;
     for name in MOUNTS {
         let there = is_mount_point(dir.as_fd(), Path::new(name));
-        if there.step("stat", &plan.mount_dir.join(name))? {
-            return Err(OpenError::Occupied(plan.mount_dir.to_owned()));
+        if there.step("stat", &mount_dir.join(name))? {
+            return Err(OpenError::Occupied(mount_dir.to_owned()));
         }
     }
-    let file = match lock_overlay(plan.overlay.path()) {
+    let file = match lock_overlay(overlay.path()) {
         Ok(file) => file,
-        Err(failure) => return Err(undo(plan, failure, None)),
+        Err(failure) => return Err(undo(mount_dir, failure, None)),
     };
-    build(plan, dir.as_fd(), &file).map_err(|failure| undo(plan, failure, Some(&file)))
+    build(dir.as_fd(), &file).map_err(|failure| undo(mount_dir, failure, Some(&file)))
 }
 
 /// Takes down what there is so far, and makes the error to return of it.
-fn undo(plan: &OpenPlan<'_>, failure: OpenError, locked: Option<&File>) -> OpenError {
-    let report = close_locked(plan.mount_dir);
+fn undo(mount_dir: &Path, failure: OpenError, locked: Option<&File>) -> OpenError {
+    let report = close_locked(mount_dir);
     if let Some(file) = locked
         && report.is_clean()
     {
@@ -189,8 +194,29 @@ fn undo(plan: &OpenPlan<'_>, failure: OpenError, locked: Option<&File>) -> OpenE
     if report.errors.is_empty() {
         return failure;
     }
-    let mount_dir = plan.mount_dir.to_owned();
+    let mount_dir = mount_dir.to_owned();
     OpenError::LeftOver { mount_dir, left: report.errors, source: Box::new(failure) }
+}
+
+/// A user namespace with the map, for ID-mapped mounts.
+pub(crate) fn namespace_of(
+    id_map: Option<IdMap>,
+    mount_dir: &Path,
+) -> Result<Option<OwnedFd>, OpenError> {
+    id_map
+        .map(|map| map.user_namespace())
+        .transpose()
+        .map_err(|source| OpenError::IdMap { mount_dir: mount_dir.to_owned(), source })
+}
+
+/// Where the ext4 of an overlay is attached.
+pub(crate) struct DiskPlace<'a> {
+    pub(crate) overlay: &'a OverlayFile,
+    pub(crate) mount_dir: &'a Path,
+    /// The same directory, open and locked.
+    pub(crate) dir: BorrowedFd<'a>,
+    /// Of the ID map.
+    pub(crate) namespace: Option<BorrowedFd<'a>>,
 }
 
 fn build(plan: &OpenPlan<'_>, dir: BorrowedFd<'_>, file: &File) -> Result<OpenRoot, OpenError> {
@@ -201,11 +227,7 @@ fn build(plan: &OpenPlan<'_>, dir: BorrowedFd<'_>, file: &File) -> Result<OpenRo
             Err(error) => return Err(error).step("create", &plan.mount_dir.join(name))?,
         }
     }
-    let namespace = plan
-        .id_map
-        .map(|map| map.user_namespace())
-        .transpose()
-        .map_err(|source| OpenError::IdMap { mount_dir: plan.mount_dir.to_owned(), source })?;
+    let namespace = namespace_of(plan.id_map, plan.mount_dir)?;
     let namespace = namespace.as_ref().map(OwnedFd::as_fd);
 
     let lower = detached_copy(plan.lower).step("copy the mount of", plan.lower)?;
@@ -213,85 +235,64 @@ fn build(plan: &OpenPlan<'_>, dir: BorrowedFd<'_>, file: &File) -> Result<OpenRo
     prepare(lower.as_fd(), read_only, namespace).step("id-map", plan.lower)?;
     attach(&lower, dir, LOWER).step("attach", &plan.mount_dir.join(LOWER))?;
 
-    let loop_number = mount_disk(plan, file, dir, namespace)?;
+    let place = DiskPlace { overlay: plan.overlay, mount_dir: plan.mount_dir, dir, namespace };
+    let loop_number = mount_disk(&place, file, |disk| furnish_layers(disk, plan.overlay))?;
     mount_overlay(dir, plan.overlay.options(), plan.id_map)
         .map_err(|source| OpenError::Overlay { mount_dir: plan.mount_dir.to_owned(), source })?;
     Ok(OpenRoot { root: plan.mount_dir.join(crate::layout::ROOT), loop_number, repaired })
 }
 
-/// Opens the overlay file and locks it for as long as this open file lives.
-fn lock_overlay(path: &Path) -> Result<File, OpenError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(nix::libc::O_CLOEXEC | nix::libc::O_NOFOLLOW)
-        .open(path);
-    let file = match file {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(OpenError::Missing(path.to_owned()));
-        }
-        other => other.step("open", path)?,
-    };
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => return Err(OpenError::InUse(path.to_owned())),
-        other => other.step("lock", path)?,
-    }
-    if file.metadata().step("stat", path)?.nlink() == 0 {
-        return Err(OpenError::Missing(path.to_owned()));
-    }
-    Ok(file)
+/// [`lock_file`], with the words of who wants to open it.
+pub(crate) fn lock_overlay(path: &Path) -> Result<File, OpenError> {
+    lock_file(path).map_err(|error| match error {
+        NotLocked::Missing => OpenError::Missing(path.to_owned()),
+        NotLocked::InUse => OpenError::InUse(path.to_owned()),
+        NotLocked::Step(error) => error.into(),
+    })
 }
 
-/// Mounts the ext4 in `file` and makes sure the directories of the upper layer
-/// are there. The loop device keeps `file`, and with it the lock.
-fn mount_disk(
-    plan: &OpenPlan<'_>,
+/// Mounts the ext4 in `file`, has `furnish` make what must be in it, and
+/// attaches it in `dir`. The loop device keeps `file`, and with it the lock.
+pub(crate) fn mount_disk(
+    place: &DiskPlace<'_>,
     file: &File,
-    dir: BorrowedFd<'_>,
-    namespace: Option<BorrowedFd<'_>>,
+    furnish: impl FnOnce(BorrowedFd<'_>) -> Result<(), StepError>,
 ) -> Result<u32, OpenError> {
-    let overlay = plan.overlay.path();
-    let options = LoopOptions { read_only: false, direct_io: true, block_size: Some(BLOCK_BYTES) };
-    let device = LoopDevice::attach(file.as_fd(), options)
+    let overlay = place.overlay.path();
+    let device = attach_ext4(file.as_fd())
         .map_err(|source| OpenError::Loop { overlay: overlay.to_owned(), source })?;
-
     let disk = ext4(&device).map_err(|(log, error)| OpenError::Ext4 {
         overlay: overlay.to_owned(),
         log,
         source: error.into(),
     })?;
-    if plan.overlay.options().durability == Durability::Volatile {
-        forget_volatile_mark(disk.as_fd()).step("clear the work directory of", overlay)?;
-    }
-    for name in [UPPER, WORK] {
-        // As in a root: readable for all, the mount directory keeps them out.
-        let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
-        match mkdirat(&disk, name, mode) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error).step("create upper layer in", overlay)?,
-        }
-    }
-    prepare(disk.as_fd(), MountAttrFlags::empty(), namespace).step("id-map ext4 of", overlay)?;
-    attach(&disk, dir, DISK).step("attach", &plan.mount_dir.join(DISK))?;
+    grow::complete(file, disk.as_fd(), overlay)?;
+    furnish(disk.as_fd())?;
+    prepare(disk.as_fd(), MountAttrFlags::empty(), place.namespace)
+        .step("id-map ext4 of", overlay)?;
+    attach(&disk, place.dir, DISK).step("attach", &place.mount_dir.join(DISK))?;
     Ok(device.number())
 }
 
-/// A detached mount of the ext4 on `device`; the error comes with the kernel's
-/// messages.
-fn ext4(device: &LoopDevice) -> Result<OwnedFd, (String, Errno)> {
-    let context =
-        fsopen("ext4", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| (String::new(), error))?;
-    let refused = |error| (crate::fs_context::log(&context), error);
-    fsconfig_set_string(context.as_fd(), "source", device.path()).map_err(refused)?;
-    // What a desktop deletes, the host gets back at once.
-    fsconfig_set_flag(context.as_fd(), "discard").map_err(refused)?;
-    fsconfig_create(context.as_fd()).map_err(refused)?;
-    // Whoever reaches it from the host gets no device and no set-uid program;
-    // inside a desktop the flags of the overlay mount count, not these.
-    let flags = MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NOATIME;
-    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags).map_err(refused)
+/// Makes sure the directories of the upper layer are there.
+fn furnish_layers(disk: BorrowedFd<'_>, overlay: &OverlayFile) -> Result<(), StepError> {
+    if overlay.options().durability == Durability::Volatile {
+        forget_volatile_mark(disk).step("clear the work directory of", overlay.path())?;
+    }
+    for name in [UPPER, WORK] {
+        make_dir(disk, name).step("create upper layer in", overlay.path())?;
+    }
+    Ok(())
+}
+
+/// Makes a directory of an ext4, as in a root: readable for all, since the mount
+/// directory keeps them out. Fine if it is there.
+pub(crate) fn make_dir(disk: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+    let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
+    match mkdirat(disk, name, mode) {
+        Err(Errno::EXIST) => Ok(()),
+        other => other,
+    }
 }
 
 /// overlayfs marks the work directory of a `volatile` mount, and refuses a

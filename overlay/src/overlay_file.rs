@@ -1,77 +1,19 @@
 //! The words in which overlay files are spoken of.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use thiserror::Error;
-
-use crate::draft::DraftError;
-use crate::name::OverlayName;
+use crate::name::{OverlayName, SnapshotName};
 use crate::options::OverlayOptions;
-use crate::record::RecordError;
-use crate::size::OverlaySize;
-use crate::step::StepError;
-use crate::template::TemplateError;
-
-/// Why something about the overlay files failed.
-#[derive(Debug, Error)]
-pub enum StoreError {
-    /// No file of this size fits on the disk, were it empty.
-    #[error("size {size} is more than the {total_bytes} bytes of the disk of {}", dir.display())]
-    LargerThanDisk {
-        /// What was asked for.
-        size: OverlaySize,
-        /// Size of the file system the overlays are on.
-        total_bytes: u64,
-        /// Where the overlays are.
-        dir: PathBuf,
-    },
-    /// The disk filled up while an overlay was made. Nothing of it is left.
-    #[error("no space left for an overlay in {}", dir.display())]
-    NoSpace {
-        /// Where the overlays are.
-        dir: PathBuf,
-        /// The step that found out.
-        #[source]
-        source: Box<StoreError>,
-    },
-    /// A volatile overlay is made once per desktop.
-    #[error("{0} exists already")]
-    Exists(OverlayKind),
-    /// There is no such overlay.
-    #[error("{0} does not exist")]
-    NotFound(OverlayKind),
-    /// A desktop has it.
-    #[error("{0} is in use")]
-    InUse(OverlayKind),
-    /// The template is not one that was made here.
-    #[error("the template of {size} in {} is damaged; remove it", dir.display())]
-    BadTemplate {
-        /// The size of the template.
-        size: OverlaySize,
-        /// Where it is.
-        dir: PathBuf,
-    },
-    /// The template could not be made.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    /// The record of an overlay is missing or unreadable. The overlay is kept.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    /// The file could not be put in its place.
-    #[error(transparent)]
-    Draft(#[from] DraftError),
-    /// Any other call.
-    #[error(transparent)]
-    Step(#[from] StepError),
-}
 
 /// Which overlay.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OverlayKind {
     /// Kept under its name.
     Persistent(OverlayName),
+    /// A home volume: an ext4 file of its own, kept under its name, which is
+    /// mounted beside a root ([`open_volume`](crate::open_volume())).
+    Home(OverlayName),
     /// Of the desktop with this number, and gone with it.
     Volatile(u32),
 }
@@ -85,13 +27,34 @@ pub struct OverlayFile {
     pub(crate) options: OverlayOptions,
 }
 
+/// What is copied: a kept overlay as it is now, or one of its snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopySource {
+    /// The overlay or home volume.
+    pub kind: OverlayKind,
+    /// One of its snapshots; `None`: as it is now, in use or not.
+    pub snapshot: Option<SnapshotName>,
+}
+
 /// What an overlay takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OverlayUsage {
-    /// Size of its file system.
+    /// Size of its file.
     pub size_bytes: u64,
     /// What it takes on the disk of the host now.
     pub allocated_bytes: u64,
+    /// How full its file system is; `None` if that is damaged.
+    pub inside: Option<SpaceInside>,
+}
+
+/// How full a file system is. While it is mounted, as it is now; otherwise as
+/// it was when it was last written out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpaceInside {
+    /// What files and directories take.
+    pub used_bytes: u64,
+    /// What can still be written.
+    pub free_bytes: u64,
 }
 
 /// An overlay in a list.
@@ -108,31 +71,34 @@ pub struct OverlayEntry {
     pub in_use: bool,
 }
 
-// === impl StoreError ===
+// === impl OverlayKind ===
 
-impl StoreError {
-    /// Whether a full disk is at the bottom of it.
-    pub(crate) fn is_no_space(&self) -> bool {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
-        while let Some(current) = cause {
-            let kind = current.downcast_ref::<io::Error>().map(io::Error::kind);
-            if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
-                return true;
-            }
-            cause = current.source();
+impl OverlayKind {
+    /// Its name, if it is kept under one.
+    #[must_use]
+    pub fn kept_name(&self) -> Option<&OverlayName> {
+        match self {
+            Self::Persistent(name) | Self::Home(name) => Some(name),
+            Self::Volatile(_) => None,
         }
-        matches!(self, Self::Template(error) if error.is_no_space())
     }
 }
-
-// === impl OverlayKind ===
 
 impl std::fmt::Display for OverlayKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Persistent(name) => write!(f, "persistent overlay {name}"),
+            Self::Home(name) => write!(f, "home volume {name}"),
             Self::Volatile(number) => write!(f, "volatile overlay {number}"),
         }
+    }
+}
+
+// === impl CopySource ===
+
+impl From<OverlayKind> for CopySource {
+    fn from(kind: OverlayKind) -> Self {
+        Self { kind, snapshot: None }
     }
 }
 

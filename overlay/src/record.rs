@@ -1,9 +1,10 @@
-//! What is known about a persistent overlay besides its file.
+//! What is known about a kept overlay besides its file.
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
@@ -12,7 +13,7 @@ use crate::draft::{Draft, DraftError};
 use crate::options::OverlayOptions;
 use crate::step::{Step, StepError};
 
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// A record is some hundred bytes; whatever is larger is none.
 const MAX_BYTES: u64 = 16 * 1024;
@@ -48,7 +49,7 @@ pub enum RecordError {
     Step(#[from] StepError),
 }
 
-/// The record of a persistent overlay.
+/// The record of a kept overlay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Record {
@@ -81,36 +82,46 @@ impl Record {
     }
 
     pub(crate) fn read(path: &Path) -> Result<Self, RecordError> {
-        let file = match File::open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(RecordError::Missing(path.to_owned()));
-            }
-            other => other.step("open", path)?,
-        };
-        let mut text = Vec::new();
-        file.take(MAX_BYTES).read_to_end(&mut text).step("read", path)?;
-        Self::parse(path, &text)
-    }
-
-    fn parse(path: &Path, text: &[u8]) -> Result<Self, RecordError> {
-        let malformed = |source| RecordError::Malformed { path: path.to_owned(), source };
-        let AnyFormat { format } = serde_json::from_slice(text).map_err(malformed)?;
-        if format != FORMAT {
-            return Err(RecordError::Format { path: path.to_owned(), found: format });
-        }
-        serde_json::from_slice(text).map_err(malformed)
+        read(path)
     }
 
     /// Writes it durably, in place of an older one.
     pub(crate) fn write(&self, path: &Path) -> Result<(), RecordError> {
-        let mut text = serde_json::to_vec_pretty(self)
-            .map_err(|source| RecordError::Malformed { path: path.to_owned(), source })?;
-        text.push(b'\n');
-        let draft = Draft::create(path)?;
-        draft.file().write_all(&text).step("write", draft.path())?;
-        draft.file().sync_all().step("sync", draft.path())?;
-        Ok(draft.replace()?)
+        write(path, self)
     }
+}
+
+/// Reads a record of any kind that has this program's format.
+pub(crate) fn read<R: DeserializeOwned>(path: &Path) -> Result<R, RecordError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(RecordError::Missing(path.to_owned()));
+        }
+        other => other.step("open", path)?,
+    };
+    let mut text = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut text).step("read", path)?;
+    parse(path, &text)
+}
+
+pub(crate) fn parse<R: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<R, RecordError> {
+    let malformed = |source| RecordError::Malformed { path: path.to_owned(), source };
+    let AnyFormat { format } = serde_json::from_slice(text).map_err(malformed)?;
+    if format != FORMAT {
+        return Err(RecordError::Format { path: path.to_owned(), found: format });
+    }
+    serde_json::from_slice(text).map_err(malformed)
+}
+
+/// Writes a record of any kind durably, in place of an older one.
+pub(crate) fn write<R: Serialize>(path: &Path, record: &R) -> Result<(), RecordError> {
+    let mut text = serde_json::to_vec_pretty(record)
+        .map_err(|source| RecordError::Malformed { path: path.to_owned(), source })?;
+    text.push(b'\n');
+    let draft = Draft::create(path)?;
+    draft.file().write_all(&text).step("write", draft.path())?;
+    draft.file().sync_all().step("sync", draft.path())?;
+    Ok(draft.replace()?)
 }
 
 #[cfg(test)]
@@ -135,16 +146,16 @@ mod tests {
     fn other_formats_and_other_things_are_refused() {
         let path = Path::new("x.json");
         let text = serde_json::to_string(&record()).unwrap();
-        assert!(Record::parse(path, text.as_bytes()).is_ok());
+        assert!(parse::<Record>(path, text.as_bytes()).is_ok());
         let newer = r#"{"format":2,"shape":"unknown"}"#;
         assert!(matches!(
-            Record::parse(path, newer.as_bytes()),
+            parse::<Record>(path, newer.as_bytes()),
             Err(RecordError::Format { found: 2, .. })
         ));
         let extra = text.replacen('{', r#"{"more":1,"#, 1);
         for bad in ["", "{", "[]", "null", "{}", extra.as_str(), &text[..text.len() / 2]] {
             assert!(
-                matches!(Record::parse(path, bad.as_bytes()), Err(RecordError::Malformed { .. })),
+                matches!(parse::<Record>(path, bad.as_bytes()), Err(RecordError::Malformed { .. })),
                 "{bad}"
             );
         }

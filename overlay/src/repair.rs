@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::step::{Step, StepError};
 use crate::superblock::{Condition, Superblock};
-use crate::tool::{self, ToolError};
+use crate::tool::{self, Answer, ToolError};
 
 /// A full check of a large overlay that is full of files takes minutes.
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -89,22 +89,80 @@ pub(crate) fn make_mountable(file: &File, path: &Path) -> Result<Repaired, Repai
         Condition::Unknown(reason) => {
             Err(RepairError::Unknown { overlay: path.to_owned(), reason })
         }
-        Condition::NeedsCheck(reason) => check(path, reason),
+        Condition::NeedsCheck(reason) => preen(file, path, reason),
     }
 }
 
-fn check(path: &Path, reason: &'static str) -> Result<Repaired, RepairError> {
-    // -p: only what is safe to do unasked.
-    let answer = tool::run("e2fsck", Command::new("e2fsck").arg("-p").arg(path), DEADLINE)
-        .map_err(|source| RepairError::Tool { overlay: path.to_owned(), source })?;
-    match answer.status.code() {
-        Some(CLEAN | CORRECTED | CORRECTED_REBOOT) => {
-            Ok(Repaired::Checked { reason, output: answer.output })
-        }
-        Some(_) | None => Err(RepairError::NotRepairable {
-            overlay: path.to_owned(),
-            reason,
-            output: answer.output,
-        }),
+/// Makes a copy, which is nobody else's, clean: journal replayed, faults
+/// repaired that can be unasked.
+pub(crate) fn make_clean(file: &File, path: &Path) -> Result<(), RepairError> {
+    let length = file.metadata().step("stat", path)?.len();
+    let Some(block) = Superblock::read(file).step("read superblock of", path)? else {
+        return Err(RepairError::Unknown { overlay: path.to_owned(), reason: "too short" });
+    };
+    if block.mmp_offset().is_some() {
+        clear_mmp(file, path)?;
     }
+    match block.condition(length) {
+        Condition::Unknown(reason) => {
+            Err(RepairError::Unknown { overlay: path.to_owned(), reason })
+        }
+        Condition::NeedsCheck(reason) => preen(file, path, reason).map(drop),
+        // A clean one may still have files that were deleted while open.
+        Condition::Clean | Condition::Replay => preen(file, path, "it is a copy").map(drop),
+    }
+}
+
+/// A copy of a mounted file system carries its owner's mark.
+fn clear_mmp(file: &File, path: &Path) -> Result<(), RepairError> {
+    let mut command = Command::new("tune2fs");
+    command.args(["-f", "-E", "clear_mmp"]).arg(path);
+    let answer = run(file, path, "tune2fs", &mut command)?;
+    if answer.status.success() {
+        return Ok(());
+    }
+    let reason = "its multiple mount protection cannot be cleared";
+    Err(RepairError::NotRepairable { overlay: path.to_owned(), reason, output: answer.output })
+}
+
+fn preen(file: &File, path: &Path, reason: &'static str) -> Result<Repaired, RepairError> {
+    // -p: only what is safe to do unasked.
+    match e2fsck(file, path, &["-p"])? {
+        Verdict::Sound(output) | Verdict::Corrected(output) => {
+            Ok(Repaired::Checked { reason, output })
+        }
+        Verdict::Damaged(output) => {
+            Err(RepairError::NotRepairable { overlay: path.to_owned(), reason, output })
+        }
+    }
+}
+
+/// What e2fsck says, with what it wrote.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    Sound(String),
+    Corrected(String),
+    Damaged(String),
+}
+
+/// Runs e2fsck. The caller holds the lock of `file`, whose path is `path`.
+pub(crate) fn e2fsck(file: &File, path: &Path, flags: &[&str]) -> Result<Verdict, RepairError> {
+    let mut command = Command::new("e2fsck");
+    command.args(flags).arg(path);
+    let answer = run(file, path, "e2fsck", &mut command)?;
+    Ok(match answer.status.code() {
+        Some(CLEAN) => Verdict::Sound(answer.output),
+        Some(CORRECTED | CORRECTED_REBOOT) => Verdict::Corrected(answer.output),
+        Some(_) | None => Verdict::Damaged(answer.output),
+    })
+}
+
+fn run(
+    file: &File,
+    path: &Path,
+    program: &'static str,
+    command: &mut Command,
+) -> Result<Answer, RepairError> {
+    tool::run_on(file, program, command, DEADLINE)
+        .map_err(|source| RepairError::Tool { overlay: path.to_owned(), source })
 }

@@ -3,32 +3,131 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::time::Instant;
 
-use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
+use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, ioctl_ficlone, seek};
 use rustix::io::Errno;
 
 /// Used where the kernel cannot copy by itself.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+/// Compared, and if need be written, at once.
+const COMPARE_BYTES: usize = 256 * 1024;
+
 /// Makes `to`, which is empty, a copy of `from`: sharing its blocks where the
 /// file system can, otherwise copying what is not a hole.
 pub(crate) fn copy_sparse(from: &File, to: &File) -> io::Result<()> {
-    if ioctl_ficlone(to, from).is_ok() {
+    if share_blocks(from, to) {
         return Ok(());
     }
+    copy_data(from, to)
+}
+
+/// Makes `to`, which is empty, a copy of `from` that shares its blocks, where
+/// the file system can; whether that was done. It is a copy of one instant.
+pub(crate) fn share_blocks(from: &File, to: &File) -> bool {
+    ioctl_ficlone(to, from).is_ok()
+}
+
+/// Makes `to`, which is empty, a copy of `from`, with blocks of its own, but
+/// for holes.
+pub(crate) fn copy_data(from: &File, to: &File) -> io::Result<()> {
+    to.set_len(from.metadata()?.len())?;
+    for_each_extent(from, |start, end| {
+        copy_range(from, to, start, end)?;
+        Ok(true)
+    })
+    .map(drop)
+}
+
+/// Whether [`copy_changes`] came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copied {
+    All,
+    OutOfTime,
+}
+
+/// Makes `to`, which was a copy of `from`, one again, writing only what differs.
+pub(crate) fn copy_changes(from: &File, to: &File, until: Option<Instant>) -> io::Result<Copied> {
     let length = from.metadata()?.len();
     to.set_len(length)?;
+    let mut compare = Compare::new(from, to, until);
+    let mut hole = 0;
+    let all = for_each_extent(from, |start, end| {
+        punch(to, hole, start)?;
+        hole = end;
+        compare.range(start, end)
+    })?;
+    if all {
+        punch(to, hole, length)?;
+    }
+    Ok(if all { Copied::All } else { Copied::OutOfTime })
+}
+
+/// Calls `visit` for the ranges of `file` that are not holes, in order, until
+/// it says no; whether it never did.
+pub(crate) fn for_each_extent(
+    file: &File,
+    mut visit: impl FnMut(u64, u64) -> io::Result<bool>,
+) -> io::Result<bool> {
     let mut position = 0;
     loop {
-        let start = match seek(from, SeekFrom::Data(position)) {
+        let start = match seek(file, SeekFrom::Data(position)) {
             Ok(start) => start,
             // Only a hole is left.
-            Err(Errno::NXIO) => return Ok(()),
+            Err(Errno::NXIO) => return Ok(true),
             Err(error) => return Err(error.into()),
         };
-        let end = seek(from, SeekFrom::Hole(start))?;
-        copy_range(from, to, start, end)?;
+        let end = seek(file, SeekFrom::Hole(start))?;
+        if !visit(start, end)? {
+            return Ok(false);
+        }
         position = end;
+    }
+}
+
+struct Compare<'a> {
+    from: &'a File,
+    to: &'a File,
+    until: Option<Instant>,
+    new: Vec<u8>,
+    old: Vec<u8>,
+}
+
+impl<'a> Compare<'a> {
+    fn new(from: &'a File, to: &'a File, until: Option<Instant>) -> Self {
+        Self { from, to, until, new: vec![0; COMPARE_BYTES], old: vec![0; COMPARE_BYTES] }
+    }
+
+    /// Whether there was time for it.
+    fn range(&mut self, mut start: u64, end: u64) -> io::Result<bool> {
+        while start < end {
+            if self.until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(false);
+            }
+            let wanted =
+                usize::try_from(end - start).map_or(COMPARE_BYTES, |n| n.min(COMPARE_BYTES));
+            let (new, old) = (&mut self.new[..wanted], &mut self.old[..wanted]);
+            self.from.read_exact_at(new, start)?;
+            self.to.read_exact_at(old, start)?;
+            if new != old {
+                self.to.write_all_at(new, start)?;
+            }
+            start += wanted as u64;
+        }
+        Ok(true)
+    }
+}
+
+/// Makes a hole of what is in `file` from `start` to `end`, if anything is.
+fn punch(file: &File, start: u64, end: u64) -> io::Result<()> {
+    match seek(file, SeekFrom::Data(start)) {
+        Ok(data) if data < end => {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            Ok(fallocate(file, flags, start, end - start)?)
+        }
+        Ok(_) | Err(Errno::NXIO) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -8,11 +8,14 @@ use std::os::unix::fs::FileExt;
 
 use uuid::Uuid;
 
+use crate::overlay_file::SpaceInside;
+
 /// Where the superblock lies in the file, and how long it is.
 const OFFSET: u64 = 1024;
 const LENGTH: usize = 1024;
 
 const BLOCKS_LO: usize = 0x04;
+const FREE_BLOCKS_LO: usize = 0x0C;
 const LOG_BLOCK_SIZE: usize = 0x18;
 const MAGIC: usize = 0x38;
 const STATE: usize = 0x3A;
@@ -21,14 +24,19 @@ const INCOMPAT: usize = 0x60;
 const RO_COMPAT: usize = 0x64;
 const UUID: usize = 0x68;
 const BLOCKS_HI: usize = 0x150;
+const FREE_BLOCKS_HI: usize = 0x158;
+const MMP_BLOCK: usize = 0x168;
+const OVERHEAD_BLOCKS: usize = 0x248;
 const CHECKSUM: usize = 0x3FC;
 
 const MAGIC_VALUE: u16 = 0xEF53;
 const STATE_VALID: u16 = 0x1;
 const STATE_ERRORS: u16 = 0x2;
 const COMPAT_HAS_JOURNAL: u32 = 0x4;
+const COMPAT_SPARSE_SUPER2: u32 = 0x200;
 const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_64BIT: u32 = 0x80;
+const INCOMPAT_MMP: u32 = 0x100;
 const INCOMPAT_CSUM_SEED: u32 = 0x2000;
 const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
 
@@ -89,6 +97,16 @@ impl Superblock {
         Condition::Clean
     }
 
+    /// Whether the kernel has found an error and no check has been since.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.u16(MAGIC) == MAGIC_VALUE && self.u16(STATE) & STATE_ERRORS != 0
+    }
+
+    /// Whether it has the layout that the kernel does not grow.
+    pub(crate) fn has_sparse_super2(&self) -> bool {
+        self.u32(COMPAT) & COMPAT_SPARSE_SUPER2 != 0
+    }
+
     /// Gives the file system another UUID. Only with the feature
     /// `metadata_csum_seed`, without which every checksum depends on it;
     /// whether that is so comes back.
@@ -106,13 +124,46 @@ impl Superblock {
         file.write_all_at(&self.bytes, OFFSET)
     }
 
-    fn file_system_bytes(&self) -> Option<u64> {
-        let mut blocks = u64::from(self.u32(BLOCKS_LO));
-        if self.u32(INCOMPAT) & INCOMPAT_64BIT != 0 {
-            blocks |= u64::from(self.u32(BLOCKS_HI)) << 32;
+    /// The size of the file system, if it is one.
+    pub(crate) fn file_system_bytes(&self) -> Option<u64> {
+        self.blocks(BLOCKS_LO, BLOCKS_HI).checked_mul(self.block_bytes()?)
+    }
+
+    /// How full it was when this was written; `None` if that cannot be.
+    pub(crate) fn space(&self) -> Option<SpaceInside> {
+        if self.u16(MAGIC) != MAGIC_VALUE {
+            return None;
         }
-        let block_bytes = 1024_u64.checked_shl(self.u32(LOG_BLOCK_SIZE))?;
-        blocks.checked_mul(block_bytes)
+        let free = self.blocks(FREE_BLOCKS_LO, FREE_BLOCKS_HI);
+        let used = self.blocks(BLOCKS_LO, BLOCKS_HI).checked_sub(free)?;
+        // ext4's own tables, which statfs(2) does not count either.
+        let used = used.saturating_sub(u64::from(self.u32(OVERHEAD_BLOCKS)));
+        Some(SpaceInside {
+            used_bytes: used.checked_mul(self.block_bytes()?)?,
+            free_bytes: free.checked_mul(self.block_bytes()?)?,
+        })
+    }
+
+    /// Where the block of the multiple mount protection lies in the file, if
+    /// the file system has one.
+    pub(crate) fn mmp_offset(&self) -> Option<u64> {
+        if self.u32(INCOMPAT) & INCOMPAT_MMP == 0 {
+            return None;
+        }
+        let block = u64::from(self.u32(MMP_BLOCK)) | u64::from(self.u32(MMP_BLOCK + 4)) << 32;
+        block.checked_mul(self.block_bytes()?)
+    }
+
+    fn block_bytes(&self) -> Option<u64> {
+        1024_u64.checked_shl(self.u32(LOG_BLOCK_SIZE))
+    }
+
+    fn blocks(&self, low: usize, high: usize) -> u64 {
+        let mut blocks = u64::from(self.u32(low));
+        if self.u32(INCOMPAT) & INCOMPAT_64BIT != 0 {
+            blocks |= u64::from(self.u32(high)) << 32;
+        }
+        blocks
     }
 
     fn u16(&self, at: usize) -> u16 {

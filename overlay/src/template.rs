@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use crate::dir_lock::DirLock;
 use crate::draft::{Draft, DraftError};
-use crate::open::BLOCK_BYTES;
 use crate::options::Durability;
+use crate::scratch_mount::BLOCK_BYTES;
 use crate::size::OverlaySize;
 use crate::step::{Step, StepError};
 use crate::tool::{self, ToolError};
@@ -20,7 +20,7 @@ use crate::tool::{self, ToolError};
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Grows when anything below changes, so that old templates are not used.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// A journal need not hold more than some seconds of a desktop's metadata, and
 /// what it holds takes real space on the host.
@@ -82,7 +82,7 @@ pub(crate) fn template(
         .env("LC_ALL", "C")
         .args(arguments(size, durability))
         .arg(draft.path());
-    let answer = tool::run("mkfs.ext4", &mut command, DEADLINE)?;
+    let answer = tool::run_on(draft.file(), "mkfs.ext4", &mut command, DEADLINE)?;
     if !answer.status.success() {
         return Err(TemplateError::Mkfs { size, output: answer.output });
     }
@@ -103,21 +103,20 @@ fn path(dir: &Path, size: OverlaySize, durability: Durability) -> PathBuf {
 fn arguments(size: OverlaySize, durability: Durability) -> Vec<OsString> {
     // No resize_inode: it would write 4 MiB more, and growing works without.
     // metadata_csum_seed: a copy gets its own UUID by an edit of one block.
-    // Two backup superblocks (sparse_super2) are enough, and less to copy.
+    // sparse_super, not sparse_super, which the kernel does not grow.
     let mut features = String::from(
-        "none,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super2,large_file,\
+        "none,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,\
          huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed",
     );
     // "lazy": what mkfs would zero are holes of a new file already. Discard,
     // the default, tells the kernel so, or it would zero them once mounted.
-    let mut extended = String::from("lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0");
+    let extended = String::from("lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0");
     let mut arguments: Vec<String> = Vec::new();
     if durability == Durability::Kept {
         features.push_str(",has_journal");
         let mib = (size.mib() / JOURNAL_PART).clamp(*JOURNAL_MIB.start(), *JOURNAL_MIB.end());
         arguments.extend(["-J".to_owned(), format!("size={mib}")]);
     }
-    extended.push_str(",num_backup_sb=2");
     for (flag, value) in [
         ("-b", BLOCK_BYTES.to_string()),
         ("-I", "256".to_owned()),

@@ -53,8 +53,31 @@ pub(crate) struct Answer {
     pub(crate) output: String,
 }
 
+/// Runs `command`, which works on `file`, to its end, or to the deadline. It
+/// gets a copy of the descriptor, and with that the file's lock: should this
+/// process be killed, nobody else touches the file before the program is done.
+pub(crate) fn run_on(
+    file: &File,
+    program: &'static str,
+    command: &mut Command,
+    deadline: Duration,
+) -> Result<Answer, ToolError> {
+    let copy = file.try_clone().map_err(|source| ToolError::Watch { program, source })?;
+    run_with(copy.into(), program, command, deadline)
+}
+
 /// Runs `command` to its end, or to the deadline.
-pub(crate) fn run(
+#[cfg(test)]
+fn run(
+    program: &'static str,
+    command: &mut Command,
+    deadline: Duration,
+) -> Result<Answer, ToolError> {
+    run_with(Stdio::null(), program, command, deadline)
+}
+
+fn run_with(
+    stdin: Stdio,
     program: &'static str,
     command: &mut Command,
     deadline: Duration,
@@ -66,7 +89,7 @@ pub(crate) fn run(
     let stdout = output.try_clone().map_err(watch)?;
     let stderr = output.try_clone().map_err(watch)?;
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(stdout)
         .stderr(stderr)
         .spawn()

@@ -34,7 +34,9 @@ fn every_overlay_is_sound_and_has_its_own_uuid() {
         {
             for mib in [64, 300] {
                 let kind = match &kind {
-                    OverlayKind::Persistent(name) => persistent(&format!("{name}{mib}")),
+                    OverlayKind::Persistent(name) | OverlayKind::Home(name) => {
+                        persistent(&format!("{name}{mib}"))
+                    }
                     OverlayKind::Volatile(n) => OverlayKind::Volatile(n * 1000 + mib),
                 };
                 let overlay = overlays.create(&kind, size(mib.into())).unwrap();
@@ -140,7 +142,7 @@ fn sizes_beyond_the_disk_are_refused_and_a_full_disk_keeps_nothing() {
             if with_template {
                 let other = match kind {
                     OverlayKind::Volatile(_) => OverlayKind::Volatile(4),
-                    OverlayKind::Persistent(_) => persistent("other"),
+                    OverlayKind::Persistent(_) | OverlayKind::Home(_) => persistent("other"),
                 };
                 overlays.create(&other, size(64)).unwrap();
                 overlays.delete(&other).unwrap();

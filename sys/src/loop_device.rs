@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use thiserror::Error;
 
+const LOOP_SET_CAPACITY: libc::c_ulong = 0x4C07;
 const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
 
@@ -125,6 +126,18 @@ impl LoopDevice {
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/dev/loop{}", self.number))
     }
+}
+
+/// Makes /dev/loop`number` as large as its file is by now.
+///
+/// # Errors
+/// `ENXIO` when no file is attached, or the error of opening the node.
+pub fn follow_file_size(number: u32) -> io::Result<()> {
+    let node = open(&format!("/dev/loop{number}"), true)?;
+    // SAFETY: LOOP_SET_CAPACITY ignores its argument; the descriptor is open.
+    // No crate in use wraps it.
+    let result = unsafe { libc::ioctl(node.as_raw_fd(), LOOP_SET_CAPACITY, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl AsFd for LoopDevice {

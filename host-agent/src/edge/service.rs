@@ -163,7 +163,7 @@ impl HostAgent for Service {
                     size_bytes: convert::signed(entry.usage.size_bytes),
                     allocated_bytes: convert::signed(entry.usage.allocated_bytes),
                 }),
-                OverlayKind::Volatile(_) => None,
+                OverlayKind::Home(_) | OverlayKind::Volatile(_) => None,
             })
             .collect();
         Ok(Response::new(v1::ListOverlaysResponse { overlays }))
