@@ -9,7 +9,7 @@
 //! leave: the next open or call makes use of the rest.
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::draft::Draft;
 use crate::live::Live;
 use crate::overlay_file::{OverlayFile, OverlayKind};
 use crate::repair::{RepairError, Verdict, e2fsck, make_mountable};
-use crate::scratch_mount::{BLOCK_BYTES, ScratchMount};
+use crate::scratch_mount::{BLOCK_BYTES, ScratchMount, open_root_of};
 use crate::size::OverlaySize;
 use crate::step::{Step, StepError};
 use crate::store::Overlays;
@@ -167,7 +167,7 @@ fn growth(
 
 /// Lets a mounted file system fill its file, if an earlier growth was cut short.
 /// Whether it can is no condition for using it.
-pub(crate) fn complete(file: &File, disk: BorrowedFd<'_>, path: &Path) -> Result<(), StepError> {
+pub(crate) fn complete(file: &File, mount: BorrowedFd<'_>, path: &Path) -> Result<(), StepError> {
     let file_bytes = file.metadata().step("stat", path)?.len();
     let block = Superblock::read(file).step("read superblock of", path)?;
     let short = block.is_some_and(|block| {
@@ -176,7 +176,8 @@ pub(crate) fn complete(file: &File, disk: BorrowedFd<'_>, path: &Path) -> Result
     });
     if short
         && may_resize()
-        && let Err(error) = resize_mounted(disk, file_bytes)
+        && let Err(error) =
+            open_root_of(mount).and_then(|disk| resize_mounted(disk.as_fd(), file_bytes))
     {
         tracing::warn!(overlay = %path.display(), %error, "a growth is not completed yet");
     }

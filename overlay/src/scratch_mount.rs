@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rolltop_sys::loop_device::{LoopDevice, LoopError, LoopOptions};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
@@ -48,6 +49,7 @@ pub enum ScratchMountError {
 pub(crate) struct ScratchMount {
     /* dropped in this order */
     disk: OwnedFd,
+    _mount: OwnedFd,
     _device: LoopDevice,
 }
 
@@ -60,18 +62,26 @@ impl ScratchMount {
         let overlay = || path.to_owned();
         let device = attach_ext4(file.as_fd())
             .map_err(|source| ScratchMountError::Loop { overlay: overlay(), source })?;
-        let disk = ext4(&device).map_err(|(log, error)| ScratchMountError::Ext4 {
+        let refused = |(log, error): (String, Errno)| ScratchMountError::Ext4 {
             overlay: overlay(),
             log,
             source: error.into(),
-        })?;
-        Ok(Self { disk, _device: device })
+        };
+        let mount = ext4(&device).map_err(refused)?;
+        let disk = open_root_of(mount.as_fd()).map_err(|error| refused((String::new(), error)))?;
+        Ok(Self { disk, _mount: mount, _device: device })
     }
 
     /// The root of the ext4.
     pub(crate) fn disk(&self) -> BorrowedFd<'_> {
         self.disk.as_fd()
     }
+}
+
+/// The root of a mount, open: what `fsmount` gives is but a path, on which no
+/// `ioctl` works.
+pub(crate) fn open_root_of(mount: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    openat(mount, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Attaches an overlay file as all of them are attached.

@@ -135,7 +135,10 @@ impl Superblock {
             return None;
         }
         let free = self.blocks(FREE_BLOCKS_LO, FREE_BLOCKS_HI);
-        let used = self.blocks(BLOCKS_LO, BLOCKS_HI).checked_sub(free)?;
+        let all = self.blocks(BLOCKS_LO, BLOCKS_HI);
+        let used = all.checked_sub(free)?;
+        // What the kernel holds back for itself (ext4_calculate_resv_clusters).
+        let free = free.saturating_sub((all / 50).min(4096));
         // ext4's own tables, which statfs(2) does not count either.
         let used = used.saturating_sub(u64::from(self.u32(OVERHEAD_BLOCKS)));
         Some(SpaceInside {

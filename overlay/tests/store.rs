@@ -6,19 +6,11 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 
 use nix::mount::{MsFlags, mount};
 use rolltop_overlay::*;
-use support::{on_a_host_of_its_own, persistent, size, tree};
-
-/// The UUID in an ext4 superblock, and whether a full check finds no fault.
-fn uuid_of_sound(path: &Path) -> Vec<u8> {
-    let check = Command::new("e2fsck").args(["-f", "-n"]).arg(path).output().unwrap();
-    assert!(check.status.success(), "{check:?}");
-    fs::read(path).unwrap()[1024 + 0x68..][..16].to_vec()
-}
+use support::{on_a_host_of_its_own, persistent, size, tree, uuid_of_sound};
 
 fn drafts(dir: &Path) -> Vec<String> {
     tree(dir).into_iter().filter(|name| name.contains("draft")).collect()

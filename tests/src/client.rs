@@ -8,8 +8,9 @@ use std::{
 use anyhow::{Context as _, bail};
 use hyper_util::rt::TokioIo;
 use rolltop_proto::v1::{
-    Account, ExecRequest, ExecStart, HostDesktop, OverlaySpec, Phase, exec_request, exec_response, StartHostDesktopRequest, StopHostDesktopRequest,
-    host_agent_client::HostAgentClient, start_host_desktop_response::Message,
+    Account, ExecRequest, ExecStart, HostDesktop, OverlaySpec, Phase, StartHostDesktopRequest,
+    StopHostDesktopRequest, exec_request, exec_response, host_agent_client::HostAgentClient,
+    start_host_desktop_response::Message,
 };
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,14 +47,14 @@ pub(crate) fn on_a_host_of_its_own(body: impl FnOnce(&Host) + Send) {
                 unshare(CloneFlags::CLONE_NEWNS).unwrap();
                 let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
                 mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
-                let before = mount_points();
+                let before = mount_points(&dir);
                 let host = Host { dir: dir.clone() };
                 isolate(&host.run()).unwrap();
                 body(&host);
                 let errors = host.bases().unmount_all();
                 assert!(errors.is_empty(), "{errors:?}");
                 deisolate(&host.run()).unwrap();
-                assert_eq!(before, mount_points(), "mounts are left");
+                assert_eq!(before, mount_points(&dir), "mounts are left");
                 assert_eq!(loops_below(&dir), BTreeSet::new(), "loop devices are left");
             })
             .join()
@@ -63,8 +64,11 @@ pub(crate) fn on_a_host_of_its_own(body: impl FnOnce(&Host) + Send) {
     }
 }
 
-fn mount_points() -> Vec<PathBuf> {
-    mounts().unwrap().into_iter().map(|mount| mount.mount_point).collect()
+/// Others come and go: an unmounted directory that is removed takes its mounts
+/// in all namespaces with it.
+fn mount_points(dir: &Path) -> Vec<PathBuf> {
+    let mounts = mounts().unwrap().into_iter().map(|mount| mount.mount_point);
+    mounts.filter(|point| point.starts_with(dir)).collect()
 }
 
 /// Files below `dir` that loop devices hold. Others' devices do not matter, so
@@ -115,6 +119,23 @@ pub(crate) fn run_as(id: u32, dir: &Path, command: &[&str]) -> String {
 
 pub(crate) fn size(mib: i64) -> OverlaySize {
     OverlaySize::from_mib(mib).unwrap()
+}
+
+pub(crate) fn home(name: &str) -> OverlayKind {
+    OverlayKind::Home(OverlayName::try_from(name).unwrap())
+}
+
+pub(crate) fn snapshot_name(name: &str) -> SnapshotName {
+    SnapshotName::try_from(name).unwrap()
+}
+
+/// The UUID in an ext4 superblock, and whether a full check finds no fault.
+pub(crate) fn uuid_of_sound(path: &Path) -> Vec<u8> {
+    let check = Command::new("e2fsck").args(["-f", "-n"]).arg(path).output().unwrap();
+    assert!(check.status.success(), "{check:?}");
+    let mut bytes = [0; 2048];
+    fs::File::open(path).unwrap().read_exact(&mut bytes).unwrap();
+    bytes[1024 + 0x68..][..16].to_vec()
 }
 
 pub(crate) fn persistent(name: &str) -> OverlayKind {
@@ -193,6 +214,23 @@ impl Host {
             assert!(Instant::now() < deadline, "held: {:?}", loops_below(&self.dir));
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// What `path` has in the overlay `kind`, read through a root of its own.
+    pub(crate) fn read_in(&self, kind: &OverlayKind, path: &str) -> Option<String> {
+        let overlay = self.overlays().get(kind).unwrap();
+        let opened = self.open(99, &overlay, None).unwrap();
+        let text = fs::read_to_string(opened.root.join(path)).ok();
+        self.close(99);
+        text
+    }
+
+    /// Writes `text` to `path` in the overlay `kind`, through a root of its own.
+    pub(crate) fn write_in(&self, kind: &OverlayKind, path: &str, text: &str) {
+        let overlay = self.overlays().get(kind).unwrap();
+        let opened = self.open(99, &overlay, None).unwrap();
+        fs::write(opened.root.join(path), text).unwrap();
+        self.close(99);
     }
 
     /// Closes desktop `n`, of which nothing may stay.

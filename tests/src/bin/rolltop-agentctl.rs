@@ -57,10 +57,7 @@ enum Call {
     Stop { number: u32 },
     /// Run a shell command in a desktop, and wait until that has ended it; tells
     /// the reason
-    Until {
-        number: u32,
-        command: String,
-    },
+    Until { number: u32, command: String },
 }
 
 #[tokio::main]
