@@ -121,7 +121,7 @@ fn take_down(point: &Path, report: &mut CloseReport) {
 
 /// Unmounts what is mounted inside of the mount at `point`, newest first.
 fn take_down_below(point: &Path, report: &mut CloseReport) {
-    let Some(real) = report.note(point.canonicalize().step("resolve", point)) else {
+    let Some(real) = report.note(resolve_parent(point).step("resolve", point)) else {
         return;
     };
     let inside = match mounts_below(&real) {
@@ -155,6 +155,15 @@ fn clears(number: u32, file: &[u8], patience: Duration) -> bool {
         std::thread::sleep(PROBE_PAUSE);
     }
     true
+}
+
+/// `point` without links on the way. Its last part is left alone: to look at a
+/// mount may mean to ask a server that is gone.
+fn resolve_parent(point: &Path) -> std::io::Result<PathBuf> {
+    match (point.parent(), point.file_name()) {
+        (Some(parent), Some(name)) => Ok(parent.canonicalize()?.join(name)),
+        _ => point.canonicalize(),
+    }
 }
 
 /// Takes a busy mount out of the tree; whether that worked.

@@ -1,14 +1,26 @@
 //! One caller at a time in a directory that mounts are made in.
+//!
+//! The wait for another has an end: it may be a process that waits for an NFS
+//! server, which even SIGKILL ends only when the kernel lets go of it.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
 
 use crate::step::{Step, StepError};
+
+/// How long another may hold a directory. What is done under the lock takes
+/// milliseconds, or seconds for a damaged overlay.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at a lock that is held.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// An open directory, locked against other processes and threads. The lock
 /// ends with the value, and with the process.
@@ -45,7 +57,7 @@ impl DirLock {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).step("open", path),
         };
-        lock_waiting(&dir, FlockOperation::LockExclusive).step("lock", path)?;
+        lock_waiting(&dir).step("lock", path)?;
         // The holder we waited for may have removed it.
         let links = dir.metadata().step("stat", path)?.nlink();
         Ok((links > 0).then_some(Self { dir }))
@@ -73,11 +85,18 @@ pub(crate) fn unlock(file: &File) {
     }
 }
 
-/// `flock` that a signal does not end early.
-pub(crate) fn lock_waiting(file: &File, operation: FlockOperation) -> io::Result<()> {
+/// An exclusive lock, waited for; with an end to the waiting, which `flock`
+/// itself does not have.
+pub(crate) fn lock_waiting(file: &File) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
     loop {
-        match flock(file, operation) {
-            Err(rustix::io::Errno::INTR) => {}
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => sleep(PAUSE),
+            Err(Errno::WOULDBLOCK) => {
+                let held = format!("another process has held it for {PATIENCE:?}");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, held));
+            }
+            Err(Errno::INTR) => {}
             result => return Ok(result?),
         }
     }

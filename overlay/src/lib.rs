@@ -26,6 +26,7 @@ mod lock;
 pub mod mountinfo;
 mod mounting;
 mod name;
+pub mod nfs;
 mod open;
 mod options;
 mod overlay_file;
@@ -57,7 +58,7 @@ pub use find::{FindError, FoundRoot, find_roots};
 pub use freeze::FreezeError;
 pub use mounting::{deisolate, isolate};
 pub use name::{BaseKey, NAME_MAX_BYTES, NameError, OverlayName, SnapshotName};
-pub use open::{OpenError, OpenPlan, OpenRoot, open_root};
+pub use open::{OpenError, OpenPlan, OpenRoot, open_root, open_shifted_root};
 pub use options::{Durability, OverlayOptions};
 pub use overlay_file::{
     CopySource, OverlayEntry, OverlayFile, OverlayKind, OverlayUsage, SpaceInside,

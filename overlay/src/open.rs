@@ -44,6 +44,13 @@ pub struct OpenPlan<'a> {
     pub id_map: Option<IdMap>,
 }
 
+/// Whether the ID map of a root is laid over its base root as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lower {
+    Mapped,
+    AsItIs,
+}
+
 /// An open root. Dropping this closes nothing:
 /// [`close_root`](crate::close_root()) does, from any process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,7 +166,22 @@ pub enum OpenError {
 /// # Ok(()) }
 /// ```
 pub fn open_root(plan: &OpenPlan<'_>) -> Result<OpenRoot, OpenError> {
-    open_with(plan.overlay, plan.mount_dir, |dir, file| build(plan, dir, file))
+    open(plan, Lower::Mapped)
+}
+
+/// [`open_root`] for a base root whose files belong to the outer ids of the map
+/// already: it was published that way, for file systems that cannot be
+/// ID-mapped. The overlay file is mapped as always, so what is on disk there is
+/// the same over either kind.
+///
+/// # Errors
+/// As [`open_root`].
+pub fn open_shifted_root(plan: &OpenPlan<'_>) -> Result<OpenRoot, OpenError> {
+    open(plan, Lower::AsItIs)
+}
+
+fn open(plan: &OpenPlan<'_>, lower: Lower) -> Result<OpenRoot, OpenError> {
+    open_with(plan.overlay, plan.mount_dir, |dir, file| build(plan, lower, dir, file))
 }
 
 /// The frame of every opening: directory and overlay file are locked, `build`
@@ -219,7 +241,12 @@ pub(crate) struct DiskPlace<'a> {
     pub(crate) namespace: Option<BorrowedFd<'a>>,
 }
 
-fn build(plan: &OpenPlan<'_>, dir: BorrowedFd<'_>, file: &File) -> Result<OpenRoot, OpenError> {
+fn build(
+    plan: &OpenPlan<'_>,
+    map_lower: Lower,
+    dir: BorrowedFd<'_>,
+    file: &File,
+) -> Result<OpenRoot, OpenError> {
     let repaired = make_mountable(file, plan.overlay.path())?;
     for name in MOUNTS {
         match mkdirat(dir, name, Mode::RWXU) {
@@ -232,7 +259,8 @@ fn build(plan: &OpenPlan<'_>, dir: BorrowedFd<'_>, file: &File) -> Result<OpenRo
 
     let lower = detached_copy(plan.lower).step("copy the mount of", plan.lower)?;
     let read_only = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;
-    prepare(lower.as_fd(), read_only, namespace).step("id-map", plan.lower)?;
+    let lower_namespace = namespace.filter(|_| map_lower == Lower::Mapped);
+    prepare(lower.as_fd(), read_only, lower_namespace).step("id-map", plan.lower)?;
     attach(&lower, dir, LOWER).step("attach", &plan.mount_dir.join(LOWER))?;
 
     let place = DiskPlace { overlay: plan.overlay, mount_dir: plan.mount_dir, dir, namespace };

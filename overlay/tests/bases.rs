@@ -145,3 +145,40 @@ fn a_base_root_with_an_open_file_is_not_torn_away() {
         assert!(bases.unmount_all().is_empty());
     });
 }
+
+#[test]
+fn what_can_be_id_mapped_is_found_out() {
+    on_a_host_of_its_own(|host| {
+        let bases = host.bases();
+        for (index, source) in sources(host).iter().enumerate() {
+            let key = key(&format!("image@{index}"));
+            bases.mount(&key, source).unwrap();
+            assert!(bases.can_be_id_mapped(&key).unwrap(), "{source:?}");
+        }
+        // Like NFS, it has no maps.
+        let never = key("proc@1");
+        bases.mount(&never, &BaseSource::Directory("/proc".into())).unwrap();
+        assert!(!bases.can_be_id_mapped(&never).unwrap());
+        assert_eq!(bases.mounted().unwrap().len(), 3, "trying leaves nothing");
+        assert!(bases.can_be_id_mapped(&key("none@1")).is_err());
+        assert_eq!(bases.find(&never).unwrap().unwrap(), host.run().join("bases/proc@1/root"));
+        assert_eq!(bases.find(&key("none@1")).unwrap(), None);
+    });
+}
+
+#[test]
+fn a_busy_base_root_can_be_abandoned() {
+    on_a_host_of_its_own(|host| {
+        let (bases, key) = (host.bases(), key("image@1"));
+        let point = bases.mount(&key, &BaseSource::Directory(host.image())).unwrap();
+        let user = fs::File::open(point.join("etc/issue")).unwrap();
+        assert!(bases.unmount(&key).is_err(), "it is in use");
+        bases.give_up(&key).unwrap();
+        assert_eq!(bases.mounted().unwrap(), std::slice::from_ref(&key), "still in use");
+        bases.abandon(&key).unwrap();
+        bases.abandon(&key).unwrap();
+        assert_eq!(bases.mounted().unwrap(), []);
+        assert!(!point.exists());
+        drop(user);
+    });
+}

@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use rolltop_overlay::mountinfo::mounts_below;
 use rolltop_overlay::*;
-use support::{MAP, loops_below, on_a_host_of_its_own, persistent, size};
+use support::{MAP, loops_below, on_a_host_of_its_own, persistent, run_as, size};
 
 #[test]
 fn what_is_written_is_there_after_a_reopen() {
@@ -218,6 +218,31 @@ fn a_failed_open_leaves_nothing() {
         assert!(!dir.exists());
         assert!(loops_below(&host.dir).is_empty());
         host.open(1, &overlay, None).unwrap();
+        host.close(1);
+    });
+}
+
+#[test]
+fn a_shifted_base_root_shows_its_ids_and_keeps_the_disk_unshifted() {
+    on_a_host_of_its_own(|host| {
+        let image = host.image();
+        for (path, id) in [("", 0), ("etc", 0), ("home", 0), ("home/user", 1000)] {
+            let outer = MAP.outer(id);
+            chown(image.join(path), outer, outer).unwrap();
+        }
+        let overlay = host.overlays().create(&persistent("a"), size(64)).unwrap();
+        let (lower, mount_dir) = (host.base(), host.desktop(1));
+        let plan =
+            OpenPlan { lower: &lower, overlay: &overlay, mount_dir: &mount_dir, id_map: Some(MAP) };
+        let opened = open_shifted_root(&plan).unwrap();
+        let owner = |path: &str| opened.root.join(path).metadata().unwrap().uid();
+        assert_eq!((owner("etc"), owner("home/user")), (100_000, 101_000));
+        run_as(101_000, &opened.root.join("home/user"), &["touch", "mine"]);
+        assert_eq!(owner("home/user/mine"), 101_000);
+        // On disk it is user 1000's, as over a base root that is mapped.
+        host.close(1);
+        let opened = host.open(1, &overlay, None).unwrap();
+        assert_eq!(opened.root.join("home/user/mine").metadata().unwrap().uid(), 1000);
         host.close(1);
     });
 }

@@ -1,30 +1,31 @@
 //! Base roots: mounted read-only, once per host, shared by all that use them.
 
+mod source;
+
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rolltop_sys::loop_device::{LoopDevice, LoopError, LoopOptions};
+use rolltop_sys::loop_device::LoopError;
+use rolltop_sys::user_namespace::{IdMap, UserNamespaceError};
 use rustix::fs::{CWD, Mode, mkdirat};
 use rustix::io::Errno;
-use rustix::mount::{
-    MountAttrFlags, MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
-};
+use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use thiserror::Error;
 
-use crate::close::backing_file;
+use self::source::{check_same, mount_source};
 use crate::dir_lock::DirLock;
-use crate::mountinfo::{MountInfoError, mounts_below};
-use crate::mounting::{attach, deisolate, detached_copy, is_mount_point, isolate, prepare};
+use crate::mountinfo::{Mount, MountInfoError, mounts_below};
+use crate::mounting::{deisolate, detached_copy, is_mount_point, isolate, prepare};
 use crate::name::BaseKey;
+use crate::nfs::{NfsError, NfsTarget};
 use crate::step::{Step, StepError};
 
 /// In the directory of a key: its mount.
 const ROOT: &str = "root";
 
-const EROFS: &str = "erofs";
+/// Only to see whether a mount takes a map; never used by anybody.
+const PROBE: IdMap = IdMap { first: 65_536, count: 65_536 };
 
 /// Where the files of a base root come from. It must not change while it is
 /// mounted.
@@ -34,20 +35,22 @@ pub enum BaseSource {
     Directory(PathBuf),
     /// A file with an EROFS file system.
     Erofs(PathBuf),
+    /// An NFS export.
+    Nfs(NfsTarget),
 }
 
 /// Why a base root could not be mounted or unmounted.
 #[derive(Debug, Error)]
 pub enum BaseError {
     /// The key is taken by something else.
-    #[error("base root {key} is mounted from {found}, not from {}", wanted.display())]
+    #[error("base root {key} is mounted from {found}, not from {wanted}")]
     Mismatch {
         /// The key.
         key: BaseKey,
         /// What is mounted.
         found: String,
         /// What was asked for.
-        wanted: PathBuf,
+        wanted: String,
     },
     /// The directory or file cannot be used.
     #[error("base root {key}: mount {}", source_path.display())]
@@ -71,6 +74,24 @@ pub enum BaseError {
         #[source]
         source: LoopError,
     },
+    /// An NFS export, or its server.
+    #[error("base root {key}")]
+    Nfs {
+        /// The key.
+        key: BaseKey,
+        /// Why not.
+        #[source]
+        source: NfsError,
+    },
+    /// No user namespace to try a map with.
+    #[error("see whether base root {key} can be id-mapped")]
+    IdMap {
+        /// The key.
+        key: BaseKey,
+        /// Why not.
+        #[source]
+        source: UserNamespaceError,
+    },
     /// The mount table could not be read.
     #[error(transparent)]
     MountInfo(#[from] MountInfoError),
@@ -81,19 +102,14 @@ pub enum BaseError {
 
 /// The base roots mounted under one directory. What is mounted is known to the
 /// kernel alone, so another process, or the next one, may go on with it.
+///
+/// Whatever is on NFS, or in a file on NFS, may keep a caller waiting for as
+/// long as its server does not answer, for good if need be; see
+/// [`nfs`](crate::nfs). [`BaseRoots::open`], [`BaseRoots::mounted`] and
+/// [`BaseRoots::find`] never do.
 #[derive(Debug)]
 pub struct BaseRoots {
     dir: PathBuf,
-}
-
-// === impl BaseSource ===
-
-impl BaseSource {
-    fn path(&self) -> &Path {
-        match self {
-            Self::Directory(path) | Self::Erofs(path) => path,
-        }
-    }
 }
 
 // === impl BaseRoots ===
@@ -127,11 +143,7 @@ impl BaseRoots {
         if made != Err(Errno::EXIST) {
             made.step("create", &point)?;
         }
-        let mounted = match source {
-            BaseSource::Directory(path) => mount_directory(key, path, &lock),
-            BaseSource::Erofs(path) => mount_erofs(key, path, &point),
-        };
-        if let Err(error) = mounted {
+        if let Err(error) = mount_source(key, source, &lock, &point) {
             // The cause says more than a directory that stays behind would.
             drop(remove_dirs(&point, &dir));
             return Err(error);
@@ -162,18 +174,77 @@ impl BaseRoots {
         Ok(())
     }
 
+    /// Unmounts `key` like [`BaseRoots::unmount`], but does not wait for a
+    /// server that is gone: what waits for it gets `EIO`, and what still uses
+    /// the mount keeps it alive, out of sight.
+    ///
+    /// # Errors
+    /// Any but that something uses it.
+    pub fn abandon(&self, key: &BaseKey) -> Result<(), BaseError> {
+        self.give_up(key)?;
+        let dir = self.dir.join(key.as_str());
+        let point = dir.join(ROOT);
+        match unmount(&point, UnmountFlags::NOFOLLOW | UnmountFlags::FORCE | UnmountFlags::DETACH) {
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(error) => Err(error).step("detach", &point)?,
+        }
+        Ok(remove_dirs(&point, &dir)?)
+    }
+
+    /// Gives `EIO` to everything that waits for the server of `key` now, whoever
+    /// it belongs to. If nothing uses the mount, it is gone afterwards.
+    ///
+    /// # Errors
+    /// The mount cannot be reached.
+    pub fn give_up(&self, key: &BaseKey) -> Result<(), BaseError> {
+        let point = self.dir.join(key.as_str()).join(ROOT);
+        match unmount(&point, UnmountFlags::NOFOLLOW | UnmountFlags::FORCE) {
+            Ok(()) | Err(Errno::BUSY | Errno::INVAL | Errno::NOENT) => Ok(()),
+            Err(error) => Ok(Err(error).step("force off", &point)?),
+        }
+    }
+
+    /// Whether the mount of `key` can be ID-mapped: found out by trying it on a
+    /// copy. Most file systems can, NFS cannot on any kernel so far.
+    ///
+    /// # Errors
+    /// It is not mounted, or there is no user namespace to try it with.
+    pub fn can_be_id_mapped(&self, key: &BaseKey) -> Result<bool, BaseError> {
+        let point = self.dir.join(key.as_str()).join(ROOT);
+        let copy = detached_copy(&point).step("copy the mount of", &point)?;
+        let namespace = PROBE
+            .user_namespace()
+            .map_err(|source| BaseError::IdMap { key: key.clone(), source })?;
+        match prepare(copy.as_fd(), MountAttrFlags::empty(), Some(namespace.as_fd())) {
+            Ok(()) => Ok(true),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Ok(false),
+            Err(error) => Ok(Err(error).step("id-map", &point)?),
+        }
+    }
+
+    /// Where `key` is mounted, if it is.
+    ///
+    /// # Errors
+    /// The mount table could not be read.
+    pub fn find(&self, key: &BaseKey) -> Result<Option<PathBuf>, BaseError> {
+        let point = self.dir.join(key.as_str()).join(ROOT);
+        let there = mounts_below(&point)?.iter().any(|mount| mount.mount_point == point);
+        Ok(there.then_some(point))
+    }
+
     /// The keys that are mounted.
     ///
     /// # Errors
     /// The mount table could not be read.
     pub fn mounted(&self) -> Result<Vec<BaseKey>, BaseError> {
         let mounts = mounts_below(&self.dir)?;
-        let keys = mounts.iter().filter_map(|mount| {
-            let inside = mount.mount_point.strip_prefix(&self.dir).ok()?;
-            let key = inside.parent().filter(|_| inside.ends_with(ROOT))?;
-            BaseKey::try_from(key.to_str()?).ok()
-        });
-        Ok(keys.collect())
+        Ok(mounts.iter().filter_map(|mount| self.key_of(mount)).collect())
+    }
+
+    fn key_of(&self, mount: &Mount) -> Option<BaseKey> {
+        let inside = mount.mount_point.strip_prefix(&self.dir).ok()?;
+        let key = inside.parent().filter(|_| inside.ends_with(ROOT))?;
+        BaseKey::try_from(key.to_str()?).ok()
     }
 
     /// Unmounts all, and lifts the isolation of the directory. Goes on after
@@ -202,76 +273,4 @@ fn remove_dirs(point: &Path, dir: &Path) -> Result<(), StepError> {
         }
     }
     Ok(())
-}
-
-fn cannot(key: &BaseKey, path: &Path, source: io::Error) -> BaseError {
-    BaseError::Mount { key: key.clone(), source_path: path.to_owned(), source }
-}
-
-fn mount_directory(key: &BaseKey, path: &Path, dir: &DirLock) -> Result<(), BaseError> {
-    let failed = |source| cannot(key, path, source);
-    if !path.is_dir() {
-        return Err(failed(io::ErrorKind::NotADirectory.into()));
-    }
-    let tree = detached_copy(path).map_err(|error| failed(error.into()))?;
-    let flags = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;
-    prepare(tree.as_fd(), flags, None).map_err(failed)?;
-    attach(&tree, dir.as_fd(), ROOT).map_err(failed)
-}
-
-fn mount_erofs(key: &BaseKey, image: &Path, point: &Path) -> Result<(), BaseError> {
-    let failed = |error: Errno| cannot(key, image, error.into());
-    // Or the kernel would ask for a block device, and a loop device be tried.
-    if !image.metadata().map_err(|source| cannot(key, image, source))?.is_file() {
-        return Err(cannot(key, image, io::ErrorKind::InvalidInput.into()));
-    }
-    // mount(2), not fsconfig(2), whose strings end at 255 bytes.
-    let flags = MountFlags::RDONLY | MountFlags::NODEV;
-    match mount(image, point, EROFS, flags, None) {
-        // Before Linux 6.12, EROFS needs a block device.
-        Err(Errno::NOTBLK) => {
-            let file = std::fs::File::open(image).step("open", image)?;
-            let options = LoopOptions { read_only: true, direct_io: true, block_size: None };
-            let device = LoopDevice::attach(file.as_fd(), options).map_err(|source| {
-                BaseError::Loop { key: key.clone(), image: image.to_owned(), source }
-            })?;
-            mount(device.path(), point, EROFS, flags, None).map_err(failed)?;
-        }
-        other => other.map_err(failed)?,
-    }
-    mount_change(point, MountPropagationFlags::PRIVATE).map_err(failed)
-}
-
-/// Whether what is mounted at `point` is what `wanted` would mount.
-fn check_same(key: &BaseKey, point: &Path, wanted: &BaseSource) -> Result<(), BaseError> {
-    let found = mounts_below(point)?.into_iter().rfind(|mount| mount.mount_point == point);
-    let Some(found) = found else { return Ok(()) };
-    let same = match wanted {
-        BaseSource::Directory(path) => {
-            let (a, b) =
-                (path.metadata().step("stat", path)?, point.metadata().step("stat", point)?);
-            (a.dev(), a.ino()) == (b.dev(), b.ino())
-        }
-        BaseSource::Erofs(path) => {
-            let real = path.canonicalize().step("resolve", path)?;
-            let file = match loop_number(&found.source) {
-                Some(number) => backing_file(number).unwrap_or_default(),
-                None => found.source.canonicalize().map(bytes_of).unwrap_or_default(),
-            };
-            found.file_system == EROFS && file == real.as_os_str().as_bytes()
-        }
-    };
-    if same {
-        return Ok(());
-    }
-    let found = format!("{} ({})", found.source.display(), found.file_system);
-    Err(BaseError::Mismatch { key: key.clone(), found, wanted: wanted.path().to_owned() })
-}
-
-fn bytes_of(path: PathBuf) -> Vec<u8> {
-    path.into_os_string().into_encoded_bytes()
-}
-
-fn loop_number(device: &Path) -> Option<u32> {
-    device.to_str()?.strip_prefix("/dev/loop")?.parse().ok()
 }
