@@ -216,6 +216,11 @@ impl AddressPlan {
         self.gateway
     }
 
+    /// Where the ids of desktops begin.
+    pub fn first_id(&self) -> u32 {
+        self.first_id
+    }
+
     /// The highest number with an address and an id range. Ids end below
     /// 2^32 - 1, which the kernel reads as "no id".
     pub fn last_number(&self) -> u32 {

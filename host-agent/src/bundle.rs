@@ -19,6 +19,7 @@ use rolltop_launcher::profile::{self, NestedNamespaces};
 
 use crate::{
     address::IDS_PER_DESKTOP,
+    extra::ExtraBind,
     paths::{DISPLAY_DIR_INSIDE, DesktopPaths, INIT_INSIDE},
     request::{Account, Limits},
 };
@@ -59,6 +60,8 @@ pub struct Ingredients<'a> {
     pub host_name: &'a str,
     /// First host id of its user namespace.
     pub first_id: u32,
+    /// Directories of the host over its root.
+    pub extra_dirs: &'a [ExtraBind],
     /// What it may use.
     pub limits: Limits,
 }
@@ -103,7 +106,12 @@ fn mounts(from: &Ingredients<'_>) -> Result<Vec<Mount>, OciSpecError> {
     let bundle = from.paths.bundle();
     let display = from.paths.display_dir();
     let file = |name: &str| bundle.join(name);
-    Ok(vec![
+    // First: what is each desktop's own lies over them, not they over it.
+    let extra = from.extra_dirs.iter().map(|extra| {
+        let inside = extra.inside.to_string_lossy();
+        bind(&inside, &extra.host, &["ro", "nosuid", "nodev"])
+    });
+    let own = [
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])?,
         tmpfs("/dev", &["nosuid", "strictatime", "mode=755", "size=64k"])?,
         mount(
@@ -126,7 +134,8 @@ fn mounts(from: &Ingredients<'_>) -> Result<Vec<Mount>, OciSpecError> {
         bind("/etc/hosts", &file("hosts"), &["ro", "nosuid", "nodev", "noexec"])?,
         bind("/etc/machine-id", &file("machine-id"), &["ro", "nosuid", "nodev", "noexec"])?,
         bind("/etc/resolv.conf", &file("resolv.conf"), &["ro", "nosuid", "nodev", "noexec"])?,
-    ])
+    ];
+    Ok(extra.collect::<Result<Vec<_>, _>>()?.into_iter().chain(own).collect())
 }
 
 fn tmpfs(at: &str, options: &[&str]) -> Result<Mount, OciSpecError> {
@@ -342,6 +351,7 @@ mod tests {
             init: vec![INIT_INSIDE.into(), "reap".into()],
             host_name: "demo-alice",
             first_id: 458_752,
+            extra_dirs: &[ExtraBind { host: "/lib/modules/6.1".into(), inside: "/m".into() }],
             limits,
         })
         .unwrap()
@@ -355,6 +365,9 @@ mod tests {
         assert_eq!(linux.uid_mappings().as_ref().unwrap()[0].host_id(), 458_752);
         assert!(linux.seccomp().is_some());
         assert_eq!(spec.process().as_ref().unwrap().no_new_privileges(), Some(true));
+        let extra = &spec.mounts().as_ref().unwrap()[0];
+        assert_eq!(extra.destination(), Path::new("/m"));
+        assert!(extra.options().as_ref().unwrap().contains(&"ro".to_owned()));
         let resources = linux.resources().as_ref().unwrap();
         assert_eq!(resources.memory().as_ref().unwrap().limit(), Some(2 << 30));
         assert_eq!(resources.cpu().as_ref().unwrap().quota(), Some(150_000));

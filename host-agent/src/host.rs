@@ -7,12 +7,11 @@ use std::{
     path::Path,
 };
 
-use rolltop_image::ImageStore;
 use rolltop_launcher::{
     LaunchError,
     cgroup::{Cgroup, CgroupError, Hierarchies},
 };
-use rolltop_overlay::{BaseRoots, Overlays, deisolate, isolate};
+use rolltop_overlay::{Overlays, deisolate, isolate};
 use rustix::mount::{MountFlags, mount};
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -24,6 +23,8 @@ use crate::{
     paths::Paths,
     registry::Registry,
     runtime::RuntimeSet,
+    storage::{self, Storage, StorageError},
+    work::blocking,
 };
 
 /// Where the host's own name servers stand, the more telling file first: the
@@ -39,12 +40,10 @@ pub struct Host {
     pub paths: Paths,
     /// Bridge and links.
     pub network: Network,
-    /// Mounted base roots.
-    pub bases: BaseRoots,
     /// Overlay files.
     pub overlays: Overlays,
-    /// Published images.
-    pub images: ImageStore,
+    /// Published images and mounted base roots.
+    pub storage: Storage,
     /// Container runtimes.
     pub runtimes: RuntimeSet,
     /// Control groups.
@@ -83,12 +82,9 @@ pub enum HostError {
     /// The directory of overlays.
     #[error("the directory of overlays cannot be used")]
     Overlays(#[source] rolltop_overlay::StoreError),
-    /// The directory of base roots.
-    #[error("the directory of base roots cannot be used")]
-    Bases(#[source] rolltop_overlay::BaseError),
-    /// The image store.
-    #[error("the image store cannot be used")]
-    Images(#[source] rolltop_image::StoreError),
+    /// The image stores, or the base roots from them.
+    #[error("the image stores cannot be used")]
+    Storage(#[from] StorageError),
     /// The launcher's helper program.
     #[error("the launcher's helper program {program} cannot be used")]
     Launcher {
@@ -130,9 +126,8 @@ impl Host {
             })?;
         Ok(Self {
             network: Network::set_up(&config.network, paths.run()).await?,
-            bases: BaseRoots::open(&paths.bases()).map_err(HostError::Bases)?,
             overlays: Overlays::open(&paths.overlays()).map_err(HostError::Overlays)?,
-            images: ImageStore::create(&config.images).map_err(HostError::Images)?,
+            storage: Storage::open(&config, &paths)?,
             hierarchies: Hierarchies::detect()?,
             lanes: Semaphore::new(config.start_lanes),
             registry: Registry::new(config.max_desktops as usize),
@@ -167,10 +162,11 @@ impl Host {
         let mut errors: Vec<HostError> = Vec::new();
         errors
             .extend(Network::purge(&config.network, paths.run()).await.into_iter().map(Into::into));
-        match BaseRoots::open(&paths.bases()) {
-            Ok(bases) => errors.extend(bases.unmount_all().into_iter().map(HostError::Bases)),
-            Err(error) => errors.push(HostError::Bases(error)),
-        }
+        let taken = {
+            let (config, paths) = (config.clone(), paths.clone());
+            blocking(move || storage::take_away(&config, &paths)).await
+        };
+        errors.extend(taken.into_iter().map(HostError::Storage));
         errors.extend(remove_cgroup_parent(&config.cgroup_parent));
         errors.extend(deisolate(paths.run()).err().map(HostError::RunDir));
         if errors.is_empty() {

@@ -1,8 +1,8 @@
 //! The host daemon: makes, watches, keeps and removes desktops on one host.
 //!
 //! A request walks `edge` → `request` and `plan` (pure, or only reading) →
-//! `desktop`, whose task uses the hands: `rolltop-overlay`, `network`,
-//! `runtime`. What must outlive the agent is in `record`; `recovery` brings
+//! `desktop`, whose task uses the hands: `storage` and `rolltop-overlay`,
+//! `network`, `runtime`. What must outlive the agent is in `record`; `recovery` brings
 //! records and kernel in line when the next one starts.
 
 #![forbid(unsafe_code)]
@@ -14,6 +14,7 @@ pub mod config;
 pub mod desktop;
 pub mod display;
 pub mod edge;
+pub mod extra;
 pub mod facts;
 pub mod host;
 pub mod lifecycle;
@@ -28,6 +29,7 @@ pub mod recovery;
 pub mod registry;
 pub mod request;
 pub mod runtime;
+pub mod storage;
 pub mod terminal;
 pub mod view;
 pub mod watcher;

@@ -13,6 +13,7 @@ use rolltop_host_agent::{
     host::Host,
     purge,
     recovery::recover,
+    storage::helper,
 };
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,6 +40,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Talks to NFS servers for an agent; started by it.
+    #[command(hide = true)]
+    StorageHelper,
     /// Stop every desktop and leave the host as it was before the agent.
     /// Persistent overlays and images are kept.
     Purge,
@@ -54,6 +58,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(Command::StorageHelper) = arguments.command {
+        return help();
+    }
     let config = match read_config(&arguments) {
         Ok(config) => config,
         Err(error) => {
@@ -73,6 +80,17 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rolltop-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn help() -> ExitCode {
+    start_log(false);
+    match helper::serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rolltop-agent storage-helper: {error}");
             ExitCode::FAILURE
         }
     }
@@ -141,6 +159,7 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
         Ok(served) => served??,
         Err(_elapsed) => warn!("some connections were still open"),
     }
+    host.storage.close();
     Ok(())
 }
 

@@ -50,6 +50,11 @@ impl Paths {
         self.run.join("bases")
     }
 
+    /// Mount points of NFS exports.
+    pub fn exports(&self) -> PathBuf {
+        self.run.join("exports")
+    }
+
     /// The init program, as desktops get to see it.
     pub fn init_program(&self) -> PathBuf {
         self.run.join("init")

@@ -14,6 +14,7 @@ use crate::{
     lifecycle::State,
     record::{FORMAT, Record},
     request::StartRequest,
+    storage::StorageError,
     view::View,
     work::blocking,
 };
@@ -34,7 +35,7 @@ pub enum PlanError {
         image: ImageRef,
         /// Why not.
         #[source]
-        source: Box<rolltop_image::StoreError>,
+        source: Box<StorageError>,
     },
     /// No runtime of that name is configured.
     #[error("runtime `{asked}` is not configured on this host, which has: {known}")]
@@ -58,14 +59,15 @@ impl Host {
                 asked: request.runtime.clone().unwrap_or_default(),
                 known: self.runtimes.names().collect::<Vec<_>>().join(", "),
             })?;
-        let image = {
+        let found = {
             let (host, wanted) = (Arc::clone(self), request.image.clone());
-            blocking(move || host.images.resolve(&wanted)).await
+            blocking(move || host.storage.resolve(&wanted)).await
         }
         .map_err(|source| PlanError::Image {
             image: request.image.clone(),
             source: Box::new(source),
         })?;
+        let image = &found.image;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let record = Record {
             format: FORMAT,
@@ -85,7 +87,7 @@ impl Host {
             started_at: now.as_secs(),
         };
         let view = self.view_of(record)?;
-        Ok((Start { request, addresses, image, runtime }, view))
+        Ok((Start { request, addresses, image: found, runtime }, view))
     }
 
     /// The first snapshot of a desktop with this record.

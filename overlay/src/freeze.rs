@@ -174,7 +174,7 @@ impl Marker {
                 .mode(0o600)
                 .open(&path)
                 .step("create", &path)?;
-            lock_waiting(&file, FlockOperation::LockExclusive).step("lock", &path)?;
+            lock_waiting(&file).step("lock", &path)?;
             if is_named(&file, &path)? {
                 return Ok(Self { file, path });
             }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The longest name, in bytes.
@@ -24,7 +25,8 @@ pub struct NameError {
 }
 
 /// The name of a persistent overlay or a home volume.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct OverlayName(String);
 
 /// The name of a snapshot of an overlay.
@@ -50,6 +52,20 @@ impl TryFrom<&str> for OverlayName {
 
     fn try_from(value: &str) -> Result<Self, NameError> {
         check("overlay name", value, b"", "").map(Self)
+    }
+}
+
+impl TryFrom<String> for OverlayName {
+    type Error = NameError;
+
+    fn try_from(value: String) -> Result<Self, NameError> {
+        Self::try_from(value.as_str())
+    }
+}
+
+impl From<OverlayName> for String {
+    fn from(name: OverlayName) -> Self {
+        name.0
     }
 }
 

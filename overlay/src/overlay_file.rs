@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use crate::name::{OverlayName, SnapshotName};
 use crate::options::OverlayOptions;
 
 /// Which overlay.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum OverlayKind {
     /// Kept under its name.
     Persistent(OverlayName),
@@ -18,8 +20,9 @@ pub enum OverlayKind {
     Volatile(u32),
 }
 
-/// An overlay file that can be opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An overlay file that can be opened. Written down, it may be opened by
+/// another process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverlayFile {
     pub(crate) kind: OverlayKind,
     pub(crate) path: PathBuf,

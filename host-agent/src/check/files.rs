@@ -10,7 +10,10 @@ use rolltop_image::ImageStore;
 use rustix::fs::{ioctl_ficlone, statvfs};
 
 use super::{Findings, Verdict};
-use crate::config::Config;
+use crate::{
+    config::{Config, StoreLocation},
+    storage::{Listing, StorageError, look_at_store},
+};
 
 /// What the agent runs.
 const PROGRAMS: [&str; 5] = ["mkfs.ext4", "e2fsck", "resize2fs", "tune2fs", "nft"];
@@ -125,36 +128,46 @@ fn unnamed(dir: &Path) -> io::Result<fs::File> {
 }
 
 fn images(config: &Config, findings: &mut Findings) {
-    let item = "images";
-    let dir = config.images.display();
-    let listed = ImageStore::open(&config.images).and_then(|store| store.list());
-    match listed {
-        Ok(listing) if !listing.broken.is_empty() => {
-            let broken = listing
-                .broken
-                .iter()
-                .map(|broken| crate::desktop::sentence(&broken.error))
-                .collect::<Vec<_>>();
-            findings.add(
+    for location in &config.images {
+        let item = "images";
+        let listed = match location {
+            StoreLocation::Directory(dir) => ImageStore::open(dir)
+                .and_then(|store| store.list())
+                .map(Listing::from)
+                .map_err(StorageError::from),
+            StoreLocation::Nfs(url) => look_at_store(url, config),
+        };
+        match listed {
+            Ok(listing) if !listing.broken.is_empty() => {
+                let broken = listing.broken.iter().map(|(_, error)| error.as_str());
+                let broken = broken.collect::<Vec<_>>().join("; ");
+                let found = format!("{location}: unusable: {broken}");
+                findings.add(Verdict::Weak, item, found, "publish these images anew");
+            }
+            Ok(listing) if listing.versions.is_empty() => findings.add(
                 Verdict::Weak,
                 item,
-                format!("{dir}: unusable: {}", broken.join("; ")),
-                "publish these images anew",
-            );
+                format!("{location} has none"),
+                "make one: `rolltop image build RECIPE`",
+            ),
+            Ok(listing) => {
+                let found = format!("{location}: {} versions", listing.versions.len());
+                findings.good(item, found);
+            }
+            Err(error) => {
+                let remedy = match location {
+                    StoreLocation::Directory(_) => {
+                        "the agent makes an empty store when it starts; \
+                         `rolltop image build RECIPE` fills it"
+                    }
+                    StoreLocation::Nfs(_) => {
+                        "see that the server runs, exports this path to this host, and is not \
+                         kept away by a firewall (TCP, port 2049)"
+                    }
+                };
+                findings.add(Verdict::Weak, item, crate::desktop::sentence(&error), remedy);
+            }
         }
-        Ok(listing) if listing.versions.is_empty() => findings.add(
-            Verdict::Weak,
-            item,
-            format!("{dir} has none"),
-            "make one: `rolltop image build RECIPE`",
-        ),
-        Ok(listing) => findings.good(item, format!("{dir}: {} versions", listing.versions.len())),
-        Err(error) => findings.add(
-            Verdict::Weak,
-            item,
-            crate::desktop::sentence(&error),
-            "the agent makes an empty store when it starts; `rolltop image build RECIPE` fills it",
-        ),
     }
 }
 

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use super::{Findings, Verdict};
 use crate::{
-    config::Config,
+    config::{Config, StoreLocation},
     desktop::{begin, sentence},
     host::Host,
     lifecycle::{EndReason, State},
@@ -146,7 +146,8 @@ fn of_its_own(config: &Config, dir: &Path) -> Config {
     let mut config = config.clone();
     config.state_dir = dir.join("state");
     config.run_dir = dir.join("run");
-    config.images = dir.join("images");
+    config.images = vec![StoreLocation::Directory(dir.join("images"))];
+    config.extra_dirs = Vec::new();
     config.socket = dir.join("socket");
     config.listen = None;
     config.cgroup_parent = format!("{}-check-{}", config.cgroup_parent, std::process::id());
@@ -155,7 +156,7 @@ fn of_its_own(config: &Config, dir: &Path) -> Config {
 }
 
 async fn perform(config: Config, dir: &Path) -> Result<(View, Vec<String>), RehearsalError> {
-    publish(dir, &config).map_err(RehearsalError::Image)?;
+    publish(dir).map_err(RehearsalError::Image)?;
     let told = config.clone();
     let outcome = match tokio::time::timeout(LIMIT, desktop(config)).await {
         Ok(outcome) => outcome,
@@ -192,7 +193,7 @@ async fn desktop(config: Config) -> Result<View, RehearsalError> {
 
 /// Publishes a root with one program, the agent's own init, which can answer
 /// as a display does.
-fn publish(dir: &Path, config: &Config) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn publish(dir: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let root = dir.join("root");
     for name in DIRECTORIES {
         fs::create_dir_all(root.join(name))?;
@@ -215,7 +216,7 @@ fn publish(dir: &Path, config: &Config) -> Result<(), Box<dyn std::error::Error 
         },
         recipe_digest: None,
     };
-    let store = ImageStore::create(&config.images)?;
+    let store = ImageStore::create(dir.join("images"))?;
     let published = store.publish(&root, &input, RootKind::Directory, SystemTime::now())?;
     store.tag(&published.name, &"check".parse()?, &published.version)?;
     Ok(())

@@ -2,6 +2,7 @@
 //! environment. `agent.example.toml` documents every key.
 
 mod reader;
+mod storage;
 
 use std::{
     collections::BTreeMap,
@@ -13,8 +14,13 @@ use std::{
 
 pub use reader::Fault;
 use reader::Reader;
+pub use storage::{NfsConfig, StoreLocation};
 
-use crate::address::{AddressError, AddressPlan, Network};
+use crate::{
+    address::{AddressError, AddressPlan, Network},
+    extra::ExtraDir,
+    storage::IdentityMaps,
+};
 
 /// Environment variables that override keys begin with this:
 /// `ROLLTOP_AGENT_NETWORK_BRIDGE` for `network.bridge`.
@@ -32,8 +38,14 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// What must not: records and mount points of running desktops.
     pub run_dir: PathBuf,
-    /// The image store.
-    pub images: PathBuf,
+    /// The image stores, asked in this order; never empty.
+    pub images: Vec<StoreLocation>,
+    /// Mounts and deadlines of those on NFS.
+    pub nfs: NfsConfig,
+    /// Whether desktops may have the host's own ids where nothing else works.
+    pub identity_map: IdentityMaps,
+    /// Directories of the host that desktops see over their roots.
+    pub extra_dirs: Vec<ExtraDir>,
     /// Where brokers reach the agent; none: only the socket.
     pub listen: Option<Listen>,
     /// Unix socket for root on this host.
@@ -125,7 +137,10 @@ impl Config {
             name: r.value("name", "host1".into(), name),
             state_dir: r.value("state_dir", "/var/lib/rolltop/agent".into(), absolute),
             run_dir: r.value("run_dir", "/run/rolltop/agent".into(), absolute),
-            images: r.value("images", "/var/lib/rolltop/images".into(), absolute),
+            images: storage::images(&mut r),
+            nfs: storage::nfs(&mut r),
+            identity_map: storage::identity_map(&mut r),
+            extra_dirs: storage::extra_dirs(&mut r),
             listen: listen(&mut r),
             socket: r.value("socket", "/run/rolltop/agent.sock".into(), absolute),
             launcher: r.value("launcher", "/usr/lib/rolltop/rolltop-launcher".into(), absolute),
@@ -286,7 +301,7 @@ mod tests {
         assert_eq!(config.listen.unwrap().address.port(), 7443);
         // Every key is shown, so that none is undocumented.
         let shown = text.lines().filter(|line| line.contains(" = ")).count();
-        assert_eq!(shown, 27, "a key was added or removed: mend agent.example.toml");
+        assert_eq!(shown, 32, "a key was added or removed: mend agent.example.toml");
     }
 
     #[test]

@@ -60,8 +60,7 @@ impl<'a> Reader<'a> {
     /// The environment's word, or else the file's, for `key`.
     fn take(&mut self, key: &str) -> Option<Vec<String>> {
         let from_file = self.values.remove(key);
-        let name = format!("{}{}", self.env_prefix, key.replace('.', "_").to_ascii_uppercase());
-        match (self.environment)(&name) {
+        match (self.environment)(&self.variable(key)) {
             Some(text) => Some(text.split(',').map(|part| part.trim().to_owned()).collect()),
             None => from_file,
         }
@@ -108,6 +107,20 @@ impl<'a> Reader<'a> {
             }
         }
         parsed
+    }
+
+    /// Whether anything is given for `key`, which must not have been read yet.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key) || (self.environment)(&self.variable(key)).is_some()
+    }
+
+    /// Whether a value of `key` was refused already.
+    pub(super) fn has_fault(&self, key: &str) -> bool {
+        self.faults.iter().any(|fault| fault.key == key)
+    }
+
+    fn variable(&self, key: &str) -> String {
+        format!("{}{}", self.env_prefix, key.replace('.', "_").to_ascii_uppercase())
     }
 
     /// Keys right below `section`, in order.

@@ -3,25 +3,27 @@
 
 use std::{
     fs::{self, DirBuilder},
-    io,
     os::unix::fs::{DirBuilderExt as _, chown},
     path::Path,
 };
 
 use nix::errno::Errno;
 use oci_spec::runtime::Spec;
-use rolltop_image::{Init, Published, Root};
-use rolltop_overlay::{BaseKey, BaseSource, IdMap, OpenPlan, OpenRoot, OverlayKind, open_root};
+use rolltop_image::{Init, Published};
+use rolltop_overlay::OverlayKind;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::failure::StepError;
 use crate::{
-    address::{Addresses, IDS_PER_DESKTOP},
+    address::Addresses,
     bundle::{self, Ingredients},
+    extra::ExtraBind,
     host::Host,
     paths::{DesktopPaths, INIT_INSIDE},
     request::StartRequest,
+    storage::{Found, Ids, IdsKind, StorageError, choose},
 };
 
 /// Of the tmpfs that a desktop shares with the agent: its session's output and
@@ -37,24 +39,42 @@ pub(super) fn make(
     host: &Host,
     request: &StartRequest,
     addresses: &Addresses,
-    image: &Published,
+    found: &Found,
     kind: &OverlayKind,
-) -> Result<OpenRoot, StepError> {
+) -> Result<(), StepError> {
     let paths = host.paths.desktop(request.number);
     check_space(host)?;
-    let base = host.bases.mount(&base_key(image)?, &base_source(image))?;
+    let base = host.storage.mount(found)?;
+    let config = &host.config;
+    let first_of_all = config.network.addresses.first_id();
+    let ids = choose(base.facts, addresses.first_id, first_of_all, config.identity_map)
+        .map_err(StorageError::from)?;
+    tell_ids(ids);
+    // It was made for ids of its own.
+    make_desktop_dir(paths.dir(), ids.first)?;
     let overlay = host.overlays.create(kind, request.overlay_size)?;
     let mounts = paths.mounts();
     make_dir(&mounts, 0o711)?;
-    let root = open_root(&OpenPlan {
-        lower: &base,
-        overlay: &overlay,
-        mount_dir: &mounts,
-        id_map: Some(IdMap { first: addresses.first_id, count: IDS_PER_DESKTOP }),
-    })?;
-    make_shared(&paths, addresses.first_id + request.account.uid)?;
-    write_bundle(host, request, addresses, image, &paths, &root.root)?;
-    Ok(root)
+    let root = host.storage.open_root(&base, &overlay, mounts, ids)?;
+    make_shared(&paths, ids.first + request.account.uid)?;
+    write_bundle(host, request, addresses, &found.image, &paths, &Root { path: &root, ids })
+}
+
+/// A root that is open.
+struct Root<'a> {
+    path: &'a Path,
+    ids: Ids,
+}
+
+fn tell_ids(ids: Ids) {
+    match ids.kind {
+        IdsKind::Own | IdsKind::Shared => info!(first_id = ids.first, kind = %ids.kind, "ids"),
+        IdsKind::Identity => warn!(
+            first_id = ids.first,
+            kind = %ids.kind,
+            "its root cannot be ID-mapped: its ids are the host's own"
+        ),
+    }
 }
 
 fn check_space(host: &Host) -> Result<(), StepError> {
@@ -70,17 +90,10 @@ fn check_space(host: &Host) -> Result<(), StepError> {
     Ok(())
 }
 
-fn base_key(image: &Published) -> Result<BaseKey, StepError> {
-    let key = format!("{}@{}", image.name, image.version);
-    BaseKey::try_from(key.as_str())
-        .map_err(|error| StepError::io("name the base root", key, io::Error::other(error)))
-}
-
-fn base_source(image: &Published) -> BaseSource {
-    match &image.root {
-        Root::Erofs(file) => BaseSource::Erofs(file.clone()),
-        Root::Directory(dir) => BaseSource::Directory(dir.clone()),
-    }
+fn extra_dirs(host: &Host) -> Result<Vec<ExtraBind>, StepError> {
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let found = host.config.extra_dirs.iter().map(|dir| dir.find(&kernel));
+    Ok(found.filter_map(Result::transpose).collect::<Result<_, _>>()?)
 }
 
 fn make_shared(paths: &DesktopPaths, user: u32) -> Result<(), StepError> {
@@ -106,7 +119,7 @@ fn write_bundle(
     addresses: &Addresses,
     image: &Published,
     paths: &DesktopPaths,
-    root: &Path,
+    root: &Root<'_>,
 ) -> Result<(), StepError> {
     let dir = paths.bundle();
     make_dir(&dir, 0o711)?;
@@ -117,11 +130,12 @@ fn write_bundle(
     };
     let spec = bundle::container(&Ingredients {
         paths,
-        root,
+        root: root.path,
         init_program: &host.paths.init_program(),
         init,
         host_name: &host_name,
-        first_id: addresses.first_id,
+        first_id: root.ids.first,
+        extra_dirs: &extra_dirs(host)?,
         limits: request.limits,
     })?;
     write(&dir.join("hostname"), format!("{host_name}\n"))?;

@@ -6,14 +6,16 @@ use std::io;
 use nix::errno::Errno;
 use oci_spec::OciSpecError;
 use rolltop_launcher::cgroup::CgroupError;
-use rolltop_overlay::{BaseError, OpenError, StoreError};
+use rolltop_overlay::StoreError;
 use thiserror::Error;
 
 use crate::{
     display::DisplayError,
+    extra::ExtraDirMissing,
     network::NetworkError,
     process::Ending,
     runtime::RuntimeError,
+    storage::StorageError,
     view::{Failure, Phase},
 };
 
@@ -28,11 +30,11 @@ pub(super) enum StepError {
         source: io::Error,
     },
     #[error(transparent)]
-    Base(#[from] BaseError),
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    ExtraDir(#[from] ExtraDirMissing),
     #[error(transparent)]
     Overlay(#[from] StoreError),
-    #[error(transparent)]
-    Root(#[from] OpenError),
     #[error(transparent)]
     Bundle(#[from] OciSpecError),
     #[error(transparent)]
@@ -65,11 +67,10 @@ impl StepError {
         }
         match self {
             Self::NoSpace { .. } => "DISK_FULL",
-            Self::Base(_) => "IMAGE_NOT_MOUNTED",
+            Self::Storage(error) => error.code(),
+            Self::ExtraDir(_) => "EXTRA_DIRECTORY_MISSING",
             Self::Overlay(StoreError::LargerThanDisk { .. }) => "OVERLAY_TOO_LARGE",
-            Self::Root(OpenError::InUse(_)) => "OVERLAY_IN_USE",
-            Self::Root(OpenError::Damaged(_)) => "OVERLAY_DAMAGED",
-            Self::Overlay(_) | Self::Root(_) => "OVERLAY_FAILED",
+            Self::Overlay(_) => "OVERLAY_FAILED",
             Self::Network(_) => "NETWORK_FAILED",
             Self::SessionMissing(_) => "SESSION_COMMAND_MISSING",
             Self::Runtime(_) | Self::Group(_) => "CONTAINER_FAILED",

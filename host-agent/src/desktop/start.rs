@@ -6,10 +6,10 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use nix::libc::O_NOFOLLOW;
-use rolltop_image::Published;
 use rolltop_launcher::cgroup::Cgroup;
 use tokio::sync::watch;
 
@@ -23,6 +23,7 @@ use crate::{
     process::{Ending, Process},
     request::StartRequest,
     runtime::{Container, Executed, Io, Prepared, Runtime},
+    storage::Found,
     view::{Failure, Phase},
     watcher,
     work::blocking,
@@ -40,7 +41,7 @@ pub struct Start {
     /// What follows from its number.
     pub addresses: Addresses,
     /// The image's version.
-    pub image: Published,
+    pub image: Found,
     /// What makes the container.
     pub runtime: Arc<Runtime>,
 }
@@ -127,7 +128,9 @@ async fn steps(
     desktop.mark(Phase::Network, true);
 
     *at = Phase::Container;
-    let init = start.runtime.start(&id, &bundle, created).await?;
+    let limit = host.config.deadlines.runtime;
+    let begun = start.runtime.start(&id, &bundle, created);
+    let init = in_time(limit, "begin init", begun).await?;
     desktop.publisher.change(|view| view.record.init = Some(init.id()));
     let group = host.cgroup(number)?;
     desktop.mark(Phase::Container, true);
@@ -143,7 +146,7 @@ async fn steps(
 
     *at = Phase::Display;
     desktop.mark(Phase::Display, false);
-    let socket = &start.image.manifest.desktop.display.socket;
+    let socket = &start.image.image.manifest.desktop.display.socket;
     let display_dir = paths.display_dir();
     tokio::select! {
         biased;
@@ -187,11 +190,12 @@ async fn start_session(
 ) -> Result<watch::Receiver<Option<Ending>>, StepError> {
     let request = &start.request;
     let paths = host.paths.desktop(request.number);
+    let desktop = &start.image.image.manifest.desktop;
     let spec = bundle::session(&SessionIngredients {
         account: &request.account,
-        command: &start.image.manifest.desktop.session.command,
-        environment: &start.image.manifest.desktop.session.environment,
-        display_socket: &start.image.manifest.desktop.display.socket,
+        command: &desktop.session.command,
+        environment: &desktop.session.environment,
+        display_socket: &desktop.display.socket,
         geometry: request.geometry,
         label: &request.label,
         time_zone: request.time_zone.as_deref(),
@@ -200,11 +204,29 @@ async fn start_session(
     let io = session_io(&log).map_err(|source| StepError::io("open", log.display(), source))?;
     let (id, bundle) = (request.number.to_string(), paths.bundle());
     let container = Container { id: &id, bundle: &bundle, init };
-    let Executed { process, .. } =
+    let executed = async {
         start.runtime.exec(&container, spec, io, prepared).await.map_err(|error| {
             if error.is_missing_program() { StepError::SessionMissing(error) } else { error.into() }
-        })?;
+        })
+    };
+    let limit = host.config.deadlines.runtime;
+    let Executed { process, .. } = in_time(limit, "begin the session", executed).await?;
     Ok(reap_when_ended(process))
+}
+
+/// Gives up waiting for a program to begin: it may lie on a server that has
+/// gone. What waits for it in the desktop ends when that is released.
+async fn in_time<T, E: Into<StepError>>(
+    limit: Duration,
+    verb: &'static str,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, StepError> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done.map_err(Into::into),
+        Err(_elapsed) => {
+            Err(StepError::io(verb, format!("within {limit:?}"), io::ErrorKind::TimedOut.into()))
+        }
+    }
 }
 
 /// Reaps the session's first process as soon as it ends: it is the agent's

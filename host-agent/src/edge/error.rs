@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use rolltop_image::StoreError as ImageError;
 use rolltop_overlay::StoreError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::{plan::PlanError, registry::RegistryError, request::FieldFault};
+use crate::{plan::PlanError, registry::RegistryError, request::FieldFault, storage::StorageError};
 
 /// Domain of our reason codes (google.rpc.ErrorInfo).
 const DOMAIN: &str = "rolltop";
@@ -66,19 +65,27 @@ impl From<PlanError> for Status {
         match &error {
             PlanError::Address(inner) => invalid_field("number", inner.to_string()),
             PlanError::Runtime { .. } => invalid_field("runtime", error.to_string()),
-            PlanError::Image { source, .. } if is_unknown(source) => {
-                status(Code::NotFound, "IMAGE_UNKNOWN", chain(&error))
-            }
             PlanError::Overlay(_) => internal(&error),
-            PlanError::Image { .. } => {
-                status(Code::FailedPrecondition, "IMAGE_BROKEN", chain(&error))
+            PlanError::Image { source, .. } => {
+                status(code_of(source), source.code(), chain(&error))
             }
         }
     }
 }
 
-fn is_unknown(error: &ImageError) -> bool {
-    matches!(error, ImageError::NoImage(_) | ImageError::NoTag(..) | ImageError::NoVersion(..))
+/// For calls about images.
+pub(super) fn storage(error: &StorageError) -> Status {
+    tracing::warn!(error = %chain(error), "the images cannot be had");
+    status(code_of(error), error.code(), chain(error))
+}
+
+fn code_of(error: &StorageError) -> Code {
+    match error.code() {
+        "IMAGE_UNKNOWN" => Code::NotFound,
+        "STORAGE_UNREACHABLE" => Code::Unavailable,
+        "INTERNAL" => Code::Internal,
+        _ => Code::FailedPrecondition,
+    }
 }
 
 /// For calls on persistent overlays by name.

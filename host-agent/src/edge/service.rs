@@ -58,9 +58,9 @@ impl HostAgent for Service {
     ) -> Result<Response<v1::ListImagesResponse>, Status> {
         let host = Arc::clone(&self.host);
         let listing =
-            blocking(move || host.images.list()).await.map_err(|error| internal(&error))?;
-        for broken in &listing.broken {
-            tracing::warn!(path = %broken.path.display(), error = %error::chain(&broken.error), "an image version cannot be used");
+            blocking(move || host.storage.list()).await.map_err(|error| error::storage(&error))?;
+        for (path, error) in &listing.broken {
+            tracing::warn!(path = %path.display(), error, "an image version cannot be used");
         }
         let images = listing.versions.iter().map(convert::image).collect();
         Ok(Response::new(v1::ListImagesResponse { images }))

@@ -197,7 +197,7 @@ impl BaseRoots {
     /// # Errors
     /// The mount cannot be reached.
     pub fn give_up(&self, key: &BaseKey) -> Result<(), BaseError> {
-        let point = self.dir.join(key.as_str()).join(ROOT);
+        let point = self.point(key);
         match unmount(&point, UnmountFlags::NOFOLLOW | UnmountFlags::FORCE) {
             Ok(()) | Err(Errno::BUSY | Errno::INVAL | Errno::NOENT) => Ok(()),
             Err(error) => Ok(Err(error).step("force off", &point)?),
@@ -210,16 +210,25 @@ impl BaseRoots {
     /// # Errors
     /// It is not mounted, or there is no user namespace to try it with.
     pub fn can_be_id_mapped(&self, key: &BaseKey) -> Result<bool, BaseError> {
-        let point = self.dir.join(key.as_str()).join(ROOT);
+        let point = self.point(key);
         let copy = detached_copy(&point).step("copy the mount of", &point)?;
         let namespace = PROBE
             .user_namespace()
             .map_err(|source| BaseError::IdMap { key: key.clone(), source })?;
         match prepare(copy.as_fd(), MountAttrFlags::empty(), Some(namespace.as_fd())) {
             Ok(()) => Ok(true),
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Ok(false),
-            Err(error) => Ok(Err(error).step("id-map", &point)?),
+            Err(error) => match Errno::from_io_error(&error) {
+                // EPERM: what was mounted is a mapped mount itself.
+                Some(Errno::INVAL | Errno::PERM) => Ok(false),
+                _ => Ok(Err(error).step("id-map", &point)?),
+            },
         }
+    }
+
+    /// Where `key` is mounted when it is.
+    #[must_use]
+    pub fn point(&self, key: &BaseKey) -> PathBuf {
+        self.dir.join(key.as_str()).join(ROOT)
     }
 
     /// Where `key` is mounted, if it is.
@@ -227,7 +236,7 @@ impl BaseRoots {
     /// # Errors
     /// The mount table could not be read.
     pub fn find(&self, key: &BaseKey) -> Result<Option<PathBuf>, BaseError> {
-        let point = self.dir.join(key.as_str()).join(ROOT);
+        let point = self.point(key);
         let there = mounts_below(&point)?.iter().any(|mount| mount.mount_point == point);
         Ok(there.then_some(point))
     }
