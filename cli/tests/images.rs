@@ -40,7 +40,7 @@ fn published() -> (Rig, String) {
     let session = root.join("usr/bin/session");
     fs::write(&session, "#!/bin/sh\n").unwrap();
     fs::set_permissions(&session, fs::Permissions::from_mode(0o755)).unwrap();
-    let input = Recipe::open(recipe).unwrap().manifest_input().unwrap();
+    let input = Recipe::open(recipe).unwrap().manifest_input(None).unwrap();
     let when = UNIX_EPOCH + Duration::from_secs(1_767_323_045);
     let store = ImageStore::create(store).unwrap();
     let version = store.publish(&root, &input, RootKind::Directory, when).unwrap().version;

@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let recipe = Recipe::open(recipe)?;
     let store = ImageStore::create(store)?;
-    let input = recipe.manifest_input()?;
+    let input = recipe.manifest_input(Some(&store))?;
     let published = match input
         .recipe_digest
         .map(|digest| store.find_by_recipe(&digest))
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     {
         Some(published) => published,
         None => {
-            let root = build(&recipe, Path::new(work), &mut |event| match event {
+            let root = build(&recipe, Some(&store), Path::new(work), &mut |event| match event {
                 BuildEvent::Step(step) => println!("== {step}"),
                 BuildEvent::Line(line) => println!("   {line}"),
             })?;

@@ -6,14 +6,17 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
-use tempfile::TempDir;
 use thiserror::Error;
 
-use crate::inside;
+use crate::import::ImportError;
 use crate::mirror::Mirror;
-use crate::recipe::{Extra, ExtraKind, Recipe, RecipeError};
+use crate::prepare::{PrepareError, prepare};
+use crate::recipe::{Extra, ExtraKind, Origin, Recipe, RecipeError};
+use crate::store::{ImageStore, StoreError};
 use crate::tool::{self, ToolError};
+use crate::tree::{InnerPath, Tree};
+use crate::upon;
+use crate::work::WorkDir;
 
 /// What every root leaves out: nobody reads manuals in a throw-away disk, and
 /// licences must stay.
@@ -28,19 +31,20 @@ const APT_OPTIONS: [&str; 1] = ["APT::Install-Recommends \"false\";"];
 /// leaves running or mounted ends with it, also when this process is killed.
 const ALONE: [&str; 6] =
     ["--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--ipc"];
+/// Gives the root the devices that programs count on, whatever it has in /dev,
+/// and its own view of the processes; then runs the command in it.
+const ENTER: &str = r#"
+mount -t tmpfs -o mode=755,nosuid,noexec,size=1m dev "$1/dev"
+for device in null zero full random urandom tty; do
+    : > "$1/dev/$device"
+    mount --bind "/dev/$device" "$1/dev/$device"
+done
+ln -s /proc/self/fd "$1/dev/fd"
+mount -t proc proc "$1/proc"
+exec chroot "$1" sh -ec "$2"
+"#;
 /// The environment of everything that runs in the root.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// What the builder left in the root that belongs to the machine it ran on.
-const LEFTOVERS: [&str; 7] = [
-    "etc/hostname",
-    "etc/resolv.conf",
-    "etc/apt/apt.conf.d/99mmdebstrap",
-    "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
-    "var/lib/dbus/machine-id",
-    "var/log/apt/history.log",
-    "var/log/apt/term.log",
-];
-
 /// What goes on while a root is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BuildEvent<'e> {
@@ -53,7 +57,7 @@ pub enum BuildEvent<'e> {
 /// A finished root. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct BuiltRoot {
-    dir: TempDir,
+    dir: WorkDir,
 }
 
 /// Why no root was built. Nothing of it is left.
@@ -62,6 +66,28 @@ pub enum BuildError {
     /// Its `files/` cannot be read.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// The recipe builds upon another image, and no store was given.
+    #[error("the recipe builds upon another image: name the store it is in")]
+    NoStore,
+    /// The image it builds upon is not to be had.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The image it builds upon cannot be copied.
+    #[error(transparent)]
+    Base(Box<ImportError>),
+    /// The image it builds upon has moved owners.
+    #[error(
+        "the owners in {image} were moved to {first}: build upon a version without --shift-ids"
+    )]
+    Shifted {
+        /// The image.
+        image: String,
+        /// Where root is in it.
+        first: u32,
+    },
+    /// It could not be made fit for a container.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
     /// A file operation failed.
     #[error("cannot {verb} {path}")]
     Io {
@@ -95,7 +121,10 @@ pub enum BuildError {
     },
 }
 
-fn io_error(verb: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> BuildError {
+pub(crate) fn io_error(
+    verb: &'static str,
+    path: impl Into<PathBuf>,
+) -> impl FnOnce(io::Error) -> BuildError {
     let path = path.into();
     move |source| BuildError::Io { verb, path, source }
 }
@@ -107,48 +136,73 @@ impl BuiltRoot {
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("root")
     }
+
+    /// A directory for one, in which it is still to be made.
+    pub(crate) fn create(work_dir: &Path, name: &str) -> io::Result<Self> {
+        Ok(Self { dir: WorkDir::create(work_dir, name)? })
+    }
+
+    /// Beside the root, for what is needed on the way.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Held while somebody works on it.
+    pub(crate) fn lock(&self) -> &fs::File {
+        self.dir.lock()
+    }
 }
 
-/// Builds the root of a recipe below `work_dir`, which is made if missing.
-/// Needs root, mmdebstrap and util-linux.
+/// Builds the root of a recipe below `work_dir`, which is made if missing. A
+/// recipe that builds upon another image finds it in `store`. Needs root,
+/// mmdebstrap and util-linux.
 pub fn build(
     recipe: &Recipe,
+    store: Option<&ImageStore>,
     work_dir: &Path,
     progress: &mut dyn FnMut(BuildEvent<'_>),
 ) -> Result<BuiltRoot, BuildError> {
-    fs::create_dir_all(work_dir).map_err(io_error("make", work_dir))?;
-    let dir = tempfile::Builder::new()
-        .prefix(&format!("build-{}-", recipe.name))
-        .tempdir_in(work_dir)
+    let built = BuiltRoot::create(work_dir, recipe.name.as_str())
         .map_err(io_error("make a directory in", work_dir))?;
-    let built = BuiltRoot { dir };
     let root = built.path();
 
-    progress(BuildEvent::Step("installing packages"));
-    install(recipe, &root, progress)?;
+    match &recipe.origin {
+        Origin::Suite(suite) => {
+            progress(BuildEvent::Step("installing packages"));
+            install(recipe, suite, &built, progress)?;
+        }
+        Origin::Image(from) => {
+            upon::copy(from, store, &built, progress)?;
+            upon::install(recipe, &built, progress)?;
+        }
+    }
     progress(BuildEvent::Step("copying the recipe's files"));
     for extra in recipe.extras()? {
         copy(recipe, &extra, &root)?;
     }
     for (at, command) in recipe.commands.iter().enumerate() {
         progress(BuildEvent::Step(command.trim().lines().next().unwrap_or_default()));
-        run(&root, command, progress).map_err(|source| BuildError::Command {
+        follow_in_root(&built, command, progress).map_err(|source| BuildError::Command {
             number: at + 1,
             command: command.clone(),
             source,
         })?;
     }
     progress(BuildEvent::Step("cleaning up"));
-    finish(recipe, &root)?;
+    finish(recipe, &root, progress)?;
     Ok(built)
 }
 
 fn install(
     recipe: &Recipe,
-    root: &Path,
+    suite: &str,
+    built: &BuiltRoot,
     progress: &mut dyn FnMut(BuildEvent<'_>),
 ) -> Result<(), BuildError> {
-    let mirror = Mirror::of_this_machine(&recipe.suite);
+    let mirror = match recipe.sources.is_empty() {
+        true => Mirror::of_this_machine(suite),
+        false => Mirror::of_sources(&recipe.sources),
+    };
     let mut command = Command::new("unshare");
     command.args(ALONE).args([
         "--mount-proc",
@@ -168,10 +222,10 @@ fn install(
     if !recipe.packages.is_empty() {
         command.arg(format!("--include={}", recipe.packages.join(",")));
     }
-    command.arg(&recipe.suite).arg(root).args(&mirror.sources);
+    command.arg(suite).arg(built.path()).args(&mirror.sources);
     command.env("LC_ALL", "C.UTF-8").env("DEBIAN_FRONTEND", "noninteractive");
     let image = recipe.name.to_string();
-    tool::follow(&mut command, &mut |line| progress(BuildEvent::Line(line)))
+    tool::follow(&mut command, built.lock(), &mut |line| progress(BuildEvent::Line(line)))
         .map_err(|source| BuildError::Packages { image, source })
 }
 
@@ -179,26 +233,24 @@ fn dpkg_options(recipe: &Recipe) -> impl Iterator<Item = &str> {
     DPKG_OPTIONS.into_iter().chain(recipe.dpkg_options.iter().map(String::as_str))
 }
 
-fn apt_options(recipe: &Recipe) -> impl Iterator<Item = &str> {
+pub(crate) fn apt_options(recipe: &Recipe) -> impl Iterator<Item = &str> {
     APT_OPTIONS.into_iter().chain(recipe.apt_options.iter().map(String::as_str))
 }
 
 /// Runs a shell command in the root.
-fn run(
-    root: &Path,
+pub(crate) fn follow_in_root(
+    built: &BuiltRoot,
     command: &str,
     progress: &mut dyn FnMut(BuildEvent<'_>),
 ) -> Result<(), ToolError> {
     let mut shell = Command::new("unshare");
-    // unshare mounts /proc after it has changed its root.
     shell
         .args(ALONE)
-        .arg("--mount-proc")
-        .arg("--root")
-        .arg(root)
-        .args(["--wd=/", "sh", "-ec", command]);
+        .args(["--mount-proc", "sh", "-ec", ENTER, "sh"])
+        .arg(built.path())
+        .arg(command);
     shell.env_clear().env("PATH", PATH).env("HOME", "/root").env("LC_ALL", "C.UTF-8");
-    tool::follow(&mut shell, &mut |line| progress(BuildEvent::Line(line)))
+    tool::follow(&mut shell, built.lock(), &mut |line| progress(BuildEvent::Line(line)))
 }
 
 /// Puts one thing of `files/` into the root: owned by root, and readable by
@@ -229,20 +281,17 @@ fn copy(recipe: &Recipe, extra: &Extra, root: &Path) -> Result<(), BuildError> {
 }
 
 /// Takes the machine out of the root and makes it fit for a container.
-fn finish(recipe: &Recipe, root: &Path) -> Result<(), BuildError> {
-    for leftover in LEFTOVERS {
-        remove_inside(root, leftover).map_err(io_error("remove", root.join(leftover)))?;
-    }
-    // One identity per desktop: the agent gives it. Debian's tools take an empty file for "not yet known".
-    write_inside(root, "etc/machine-id", "")?;
-    write_inside(root, "etc/fstab", "")?;
+fn finish(
+    recipe: &Recipe,
+    root: &Path,
+    progress: &mut dyn FnMut(BuildEvent<'_>),
+) -> Result<(), BuildError> {
     let options = apt_options(recipe).map(|line| format!("{line}\n")).collect::<String>();
     write_inside(root, "etc/apt/apt.conf.d/99rolltop", &options)?;
     let options = dpkg_options(recipe).map(|line| format!("{line}\n")).collect::<String>();
     write_inside(root, "etc/dpkg/dpkg.cfg.d/99rolltop", &options)?;
-    // The container brings its own; temporary files are nobody's.
-    for dir in ["dev", "tmp", "run", "var/tmp"] {
-        empty(&root.join(dir))?;
+    for change in prepare(root, &recipe.desktop, &recipe.keep_services)? {
+        progress(BuildEvent::Line(&change));
     }
     Ok(())
 }
@@ -254,46 +303,8 @@ fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens the directory of a path, resolved as inside the root, and gives the last name.
-fn parent<'p>(root: &Path, path: &'p str) -> io::Result<(std::os::fd::OwnedFd, &'p str)> {
-    let (dir, name) = path.rsplit_once('/').unwrap_or((".", path));
-    let root = inside::open_dir(root)?;
-    Ok((inside::open_in_root(root, dir, OFlags::DIRECTORY | OFlags::RDONLY)?, name))
-}
-
-fn remove_inside(root: &Path, path: &str) -> io::Result<()> {
-    let (dir, name) = match parent(root, path) {
-        Err(e) if inside::is_absent(&e) => return Ok(()),
-        other => other?,
-    };
-    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(e) => Err(e.into()),
-    }
-}
-
 fn write_inside(root: &Path, path: &str, text: &str) -> Result<(), BuildError> {
-    let write = || {
-        remove_inside(root, path)?;
-        let (dir, name) = parent(root, path)?;
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file =
-            fs::File::from(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))?);
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        io::Write::write_all(&mut &file, text.as_bytes())
-    };
-    write().map_err(io_error("write", root.join(path)))
-}
-
-/// Removes what is in a directory of the root. Nothing is mounted there any more.
-fn empty(dir: &Path) -> Result<(), BuildError> {
-    for entry in fs::read_dir(dir).map_err(io_error("list", dir))? {
-        let entry = entry.map_err(io_error("list", dir))?;
-        let path = entry.path();
-        let is_dir = entry.file_type().map_err(io_error("examine", &path))?.is_dir();
-        let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        removed.map_err(io_error("remove", &path))?;
-    }
-    Ok(())
+    Tree::open(root)
+        .and_then(|tree| tree.write(&InnerPath::fixed(path), text, 0o644))
+        .map_err(io_error("write", root.join(path)))
 }

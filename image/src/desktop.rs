@@ -49,6 +49,9 @@ pub struct Display {
     pub protocol: DisplayProtocol,
     /// File name of the Unix socket in the directory that the agent shares with the desktop.
     pub socket: String,
+    /// The display server, by absolute path inside the root, where the image names it:
+    /// then a root without it is not published. The session command starts it.
+    pub server: Option<String>,
 }
 
 /// A display protocol.
@@ -100,11 +103,14 @@ impl DesktopSpec {
             [("command", Value::Array(command)), ("environment", Value::Table(environment))];
         top.insert("session".into(), section(session));
 
-        let display = [
-            ("protocol", Value::String(self.display.protocol.as_str().to_owned())),
-            ("socket", Value::String(self.display.socket.clone())),
-        ];
-        top.insert("display".into(), section(display));
+        let mut display = Table::from_iter([
+            ("protocol".into(), Value::String(self.display.protocol.as_str().to_owned())),
+            ("socket".into(), Value::String(self.display.socket.clone())),
+        ]);
+        if let Some(server) = &self.display.server {
+            display.insert("server".into(), Value::String(server.clone()));
+        }
+        top.insert("display".into(), Value::Table(display));
     }
 }
 
@@ -169,8 +175,11 @@ fn read_display(mut section: Section<'_>) -> Option<Display> {
         "a bare file name such as \"vnc.sock\": letters, digits, '.', '_', '-'; no leading '.'";
     let socket = section
         .required("socket", expected, |v| text(v, expected, is_socket_name).map(str::to_owned));
+    let expected = "the display server's absolute path, without '..'";
+    let server =
+        section.optional("server", |v| text(v, expected, is_inner_path).map(str::to_owned));
     section.finish();
-    Some(Display { protocol: protocol?, socket: socket? })
+    Some(Display { protocol: protocol?, socket: socket?, server })
 }
 
 /// An absolute path of a program inside a root. Links are followed there, `..` is not written.

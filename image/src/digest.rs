@@ -14,8 +14,8 @@ use thiserror::Error;
 /// A SHA-256 digest, written `sha256:` and 64 lower-case hexadecimal digits.
 ///
 /// Of a file: of its bytes. Of a tree: of one record per entry in name order,
-/// holding path, type, mode, owner, group, and content, link target or device
-/// number; times are left out.
+/// holding path, type, mode, owner, group, extended attributes, and content,
+/// link target or device number; times are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 32]);
 
@@ -28,6 +28,11 @@ impl Digest {
     /// Of these bytes.
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// What a hasher that was fed elsewhere has come to.
+    pub(crate) fn from_sha256(hasher: Sha256) -> Self {
+        Self(hasher.finalize().into())
     }
 
     /// The first eight hexadecimal digits, for names.
@@ -117,6 +122,7 @@ fn walk(root: &Path, inner: &Path, hasher: &mut Hasher, bytes: &mut u64) -> io::
     hasher.number(u64::from(meta.mode()));
     hasher.number(u64::from(meta.uid()));
     hasher.number(u64::from(meta.gid()));
+    attributes(&path, hasher)?;
     let kind = meta.file_type();
     if kind.is_dir() {
         let mut names = fs::read_dir(&path)?
@@ -136,4 +142,62 @@ fn walk(root: &Path, inner: &Path, hasher: &mut Hasher, bytes: &mut u64) -> io::
         hasher.number(meta.rdev());
     }
     Ok(())
+}
+
+/// Names and values of the attributes that a root may have, in name order. Those
+/// of the machine's own security policy come and go with the place.
+fn attributes(path: &Path, hasher: &mut Hasher) -> io::Result<()> {
+    let mut list = vec![0; 64 << 10]; // XATTR_LIST_MAX
+    let length = match rustix::fs::llistxattr(path, &mut list[..]) {
+        Err(rustix::io::Errno::OPNOTSUPP) => 0,
+        other => other?,
+    };
+    let text = list.get(..length).unwrap_or_default();
+    let mut names: Vec<&[u8]> =
+        text.split(|&byte| byte == 0).filter(|name| is_digested(name)).collect();
+    names.sort_unstable();
+    hasher.number(names.len() as u64);
+    let mut value = vec![0; 64 << 10]; // XATTR_SIZE_MAX
+    for name in names {
+        let length = rustix::fs::lgetxattr(path, name, &mut value[..])?;
+        hasher.field(name);
+        hasher.field(value.get(..length).unwrap_or_default());
+    }
+    Ok(())
+}
+
+fn is_digested(name: &[u8]) -> bool {
+    name.starts_with(b"user.")
+        || name.starts_with(b"system.posix_acl_")
+        || name == b"security.capability"
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::XattrFlags;
+
+    use super::*;
+
+    #[test]
+    fn a_changed_attribute_is_another_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "x").unwrap();
+        let plain = Digest::of_tree(dir.path()).unwrap();
+        let mut seen = vec![plain.0];
+        for value in [b"1", b"2"] {
+            match rustix::fs::setxattr(&file, "user.note", value, XattrFlags::empty()) {
+                Err(rustix::io::Errno::OPNOTSUPP) => {
+                    println!("skipped: no extended attributes here");
+                    return;
+                }
+                other => other.unwrap(),
+            }
+            let (digest, bytes) = Digest::of_tree(dir.path()).unwrap();
+            assert!(!seen.contains(&digest) && bytes == 1);
+            seen.push(digest);
+        }
+        rustix::fs::removexattr(&file, "user.note").unwrap();
+        assert_eq!(Digest::of_tree(dir.path()).unwrap(), plain);
+    }
 }

@@ -79,7 +79,8 @@ pub(crate) struct Section<'f> {
     prefix: String,
     table: Table,
     known: Vec<&'static str>,
-    found_any: bool,
+    /// Of those, what was there, right or wrong.
+    written: Vec<&'static str>,
     faults: &'f Faults,
 }
 
@@ -89,7 +90,7 @@ impl<'f> Section<'f> {
         let table = text
             .parse::<Table>()
             .map_err(|e| DocumentError::Syntax(e.to_string().trim_end().to_owned()))?;
-        Ok(Self { prefix: String::new(), table, known: Vec::new(), found_any: false, faults })
+        Ok(Self { prefix: String::new(), table, known: Vec::new(), written: Vec::new(), faults })
     }
 
     fn key(&self, key: &str) -> String {
@@ -104,7 +105,7 @@ impl<'f> Section<'f> {
     ) -> Option<T> {
         self.known.push(key);
         let value = self.table.remove(key)?;
-        self.found_any = true;
+        self.written.push(key);
         match parse(&value) {
             Ok(parsed) => Some(parsed),
             Err(expected) => {
@@ -138,14 +139,19 @@ impl<'f> Section<'f> {
             prefix: self.key(key),
             table,
             known: Vec::new(),
-            found_any: false,
+            written: Vec::new(),
             faults: self.faults,
         })
     }
 
     /// Whether none of the keys asked for so far was written.
     pub(crate) fn asked_in_vain(&self) -> bool {
-        !self.found_any
+        self.written.is_empty()
+    }
+
+    /// Whether one of these keys was written, right or wrong.
+    pub(crate) fn asked_for_any(&self, keys: &[&str]) -> bool {
+        keys.iter().any(|key| self.written.contains(key))
     }
 
     /// Reports a fault about a key of this section as a whole.

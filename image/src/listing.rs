@@ -52,6 +52,14 @@ impl ImageStore {
         Ok(listing)
     }
 
+    /// The images there are, in name order.
+    pub(crate) fn images(&self) -> Result<Vec<ImageName>, StoreError> {
+        let names = names(&self.path).map_err(io_error("list", &self.path))?;
+        let path = |name: &ImageName| self.path.join(name).join(VERSIONS);
+        let images = names.iter().filter_map(|name| name.to_str()?.parse().ok());
+        Ok(images.filter(|name| path(name).is_dir()).collect())
+    }
+
     fn list_image(&self, name: &ImageName, listing: &mut Listing) {
         let versions = self.path.join(name).join(VERSIONS);
         let mut found = Vec::new();

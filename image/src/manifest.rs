@@ -8,13 +8,14 @@ use crate::desktop::DesktopSpec;
 use crate::digest::Digest;
 use crate::fields::{DocumentError, Faults, Section, text};
 use crate::name::ImageName;
+use crate::shift::FirstId;
 
 /// The only format there is.
 pub(crate) const FORMAT: i64 = 1;
 /// Longest description, in bytes.
 pub(crate) const MAX_DESCRIPTION_BYTES: usize = 500;
 /// Largest time stamp taken, seconds since 1970: the end of the year 9999.
-const MAX_UNIX_SECONDS: u64 = 253_402_300_799;
+pub(crate) const MAX_UNIX_SECONDS: u64 = 253_402_300_799;
 
 /// What is known about one published version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,9 @@ pub struct Manifest {
     pub description: String,
     /// In what form the root is kept.
     pub root: RootKind,
+    /// The id that root has in it, where its owners were moved up for the
+    /// desktops of that range; `None` where they are as inside.
+    pub first_id: Option<FirstId>,
     /// Of the EROFS file, or of the tree: see [`Digest`].
     pub digest: Digest,
     /// Bytes of the EROFS file, or of all regular files in the tree.
@@ -88,22 +92,21 @@ impl Manifest {
         top.finish();
 
         match (name, description, published_at, root, desktop) {
-            (
-                Some(name),
-                Some(description),
-                Some(published_at),
-                Some((root, digest, size_bytes)),
-                Some(desktop),
-            ) if faults.is_empty() => Ok(Self {
-                name,
-                description,
-                root,
-                digest,
-                size_bytes,
-                published_at,
-                recipe_digest,
-                desktop,
-            }),
+            (Some(name), Some(description), Some(published_at), Some(root), Some(desktop))
+                if faults.is_empty() =>
+            {
+                Ok(Self {
+                    name,
+                    description,
+                    root: root.kind,
+                    first_id: root.first_id,
+                    digest: root.digest,
+                    size_bytes: root.size_bytes,
+                    published_at,
+                    recipe_digest,
+                    desktop,
+                })
+            }
             _ => Err(faults.into_error()),
         }
     }
@@ -121,12 +124,15 @@ impl Manifest {
         if let Some(digest) = &self.recipe_digest {
             put("recipe_digest", Value::String(digest.to_string()));
         }
-        let root = [
-            ("kind", Value::String(self.root.as_str().to_owned())),
-            ("digest", Value::String(self.digest.to_string())),
-            ("size_bytes", Value::Integer(self.size_bytes.cast_signed())),
-        ];
-        put("root", Value::Table(root.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()));
+        let mut root = Table::from_iter([
+            ("kind".into(), Value::String(self.root.as_str().to_owned())),
+            ("digest".into(), Value::String(self.digest.to_string())),
+            ("size_bytes".into(), Value::Integer(self.size_bytes.cast_signed())),
+        ]);
+        if let Some(first) = self.first_id {
+            root.insert("first_id".into(), Value::Integer(first.get().into()));
+        }
+        put("root", Value::Table(root));
         self.desktop.write(&mut top);
         top.to_string()
     }
@@ -160,7 +166,15 @@ fn read_digest(value: &Value) -> Result<Digest, String> {
     value.as_str().and_then(|t| t.parse().ok()).ok_or_else(|| expected.to_owned())
 }
 
-fn read_root(mut section: Section<'_>) -> Option<(RootKind, Digest, u64)> {
+/// What `[root]` says.
+struct RootFacts {
+    kind: RootKind,
+    first_id: Option<FirstId>,
+    digest: Digest,
+    size_bytes: u64,
+}
+
+fn read_root(mut section: Section<'_>) -> Option<RootFacts> {
     let kinds = "\"erofs\" or \"directory\"";
     let kind = section.required("kind", kinds, |v| match v.as_str() {
         Some("erofs") => Ok(RootKind::Erofs),
@@ -173,8 +187,13 @@ fn read_root(mut section: Section<'_>) -> Option<(RootKind, Digest, u64)> {
             .and_then(|n| u64::try_from(n).ok())
             .ok_or_else(|| "a number of bytes, 0 or more".to_owned())
     });
+    let first_id = section.optional("first_id", |v| {
+        v.as_integer()
+            .and_then(|n| u32::try_from(n).ok().and_then(FirstId::new))
+            .ok_or_else(|| "a number from 65536 to 4294901758".to_owned())
+    });
     section.finish();
-    Some((kind?, digest?, size_bytes?))
+    Some(RootFacts { kind: kind?, first_id, digest: digest?, size_bytes: size_bytes? })
 }
 
 #[cfg(test)]

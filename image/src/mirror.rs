@@ -29,6 +29,12 @@ pub(crate) struct Mirror {
 }
 
 impl Mirror {
+    /// Sources that somebody named, reached as this machine reaches its own.
+    pub(crate) fn of_sources(sources: &[String]) -> Self {
+        let config = output("apt-config", &["dump"]);
+        Self { sources: sources.to_vec(), options: options(&config) }
+    }
+
     /// What this machine's apt would use. Nothing where there is no apt, or
     /// where it is set up for other suites.
     pub(crate) fn of_this_machine(suite: &str) -> Self {

@@ -10,21 +10,23 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::FlockOperation;
 use tempfile::TempDir;
 use thiserror::Error;
 
 use crate::desktop::{DesktopSpec, Init};
 use crate::digest::Digest;
+use crate::form::RootForm;
 use crate::inside;
+use crate::lock::{self, Sharing};
 use crate::manifest::{Manifest, RootKind, is_description};
 use crate::name::{ImageName, Tag, VersionId};
+use crate::shift::{ShiftError, shift};
 use crate::stamp;
 use crate::store::{ImageStore, MANIFEST, Published, StoreError, TAGS, VERSIONS, io_error};
 use crate::tool::{self, ToolError};
 
-const LOCK: &str = ".lock";
-const HALF_MADE: &str = ".new-";
+pub(crate) const LOCK: &str = ".lock";
+pub(crate) const HALF_MADE: &str = ".new-";
 
 /// What a person decides about a version; the rest of its manifest is found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +63,26 @@ pub enum PublishError {
         /// The program, as seen from inside.
         path: String,
     },
+    /// The display server is missing in the root, or cannot be executed.
+    #[error("the root {root} has no program {path}, which [display] server names")]
+    NoDisplayServer {
+        /// The root offered.
+        root: PathBuf,
+        /// The program, as seen from inside.
+        path: String,
+    },
+    /// Its owners could not be moved.
+    #[error(transparent)]
+    Shift(#[from] ShiftError),
+    /// An EROFS file made elsewhere that is damaged, or none.
+    #[error("{path} is no sound EROFS file")]
+    NotErofs {
+        /// The file.
+        path: PathBuf,
+        /// What `fsck.erofs` said.
+        #[source]
+        source: ToolError,
+    },
     /// A description a manifest cannot hold.
     #[error("the description {0:?} is not one line of at most 500 bytes")]
     Description(String),
@@ -79,12 +101,41 @@ impl ImageStore {
         &self,
         root: &Path,
         input: &ManifestInput,
-        kind: RootKind,
+        form: impl Into<RootForm>,
+        now: SystemTime,
+    ) -> Result<Published, PublishError> {
+        let form = form.into();
+        check_input(root, input)?;
+        self.publish_by(input, form, now, |half_made, lock| write_root(root, half_made, form, lock))
+    }
+
+    /// Publishes an EROFS file made elsewhere as it is. `root` is where its
+    /// content can be looked at.
+    pub fn publish_erofs(
+        &self,
+        file: &Path,
+        root: &Path,
+        input: &ManifestInput,
         now: SystemTime,
     ) -> Result<Published, PublishError> {
         check_input(root, input)?;
+        self.publish_by(input, RootKind::Erofs.into(), now, |half_made, lock| {
+            let target = half_made.join(RootKind::Erofs.file_name());
+            let mut cp = Command::new("cp");
+            tool::run(cp.args(["--reflink=auto", "--"]).arg(file).arg(&target), lock)?;
+            sealed_file(&target)
+        })
+    }
+
+    fn publish_by(
+        &self,
+        input: &ManifestInput,
+        form: RootForm,
+        now: SystemTime,
+        write: impl FnOnce(&Path, &File) -> Result<(Digest, u64), PublishError>,
+    ) -> Result<Published, PublishError> {
         let seconds = now.duration_since(UNIX_EPOCH).map_err(|_| PublishError::Clock)?.as_secs();
-        let _lock = self.lock(&input.name)?;
+        let lock = self.lock(&input.name)?;
         let versions = self.path.join(&input.name).join(VERSIONS);
         remove_half_made(&versions)?;
 
@@ -92,11 +143,12 @@ impl ImageStore {
             .prefix(HALF_MADE)
             .tempdir_in(&versions)
             .map_err(io_error("make a directory in", &versions))?;
-        let (digest, size_bytes) = write_root(root, &half_made, kind)?;
+        let (digest, size_bytes) = write(half_made.path(), &lock)?;
         let manifest = Manifest {
             name: input.name.clone(),
             description: input.description.clone(),
-            root: kind,
+            root: form.kind(),
+            first_id: form.first_id(),
             digest,
             size_bytes,
             published_at: UNIX_EPOCH + std::time::Duration::from_secs(seconds),
@@ -113,6 +165,11 @@ impl ImageStore {
     pub fn tag(&self, name: &ImageName, tag: &Tag, version: &VersionId) -> Result<(), StoreError> {
         self.version(name, version)?;
         let _lock = self.lock(name)?;
+        // Once more: only under the lock it stays there, and in use.
+        self.version(name, version)?;
+        if self.retirement(name, version)?.is_some() {
+            return Err(StoreError::Retired(name.clone(), version.clone()));
+        }
         let tags = self.path.join(name).join(TAGS);
         // Under the lock nobody else uses this name; an interrupted call may have left it.
         let half_made = tags.join(HALF_MADE);
@@ -130,21 +187,14 @@ impl ImageStore {
     }
 
     /// Makes an image's directories and waits for its lock; dropping the file gives it up.
-    fn lock(&self, name: &ImageName) -> Result<File, StoreError> {
+    pub(crate) fn lock(&self, name: &ImageName) -> Result<File, StoreError> {
         let image = self.path.join(name);
         for dir in [image.join(VERSIONS), image.join(TAGS)] {
             fs::create_dir_all(&dir).map_err(io_error("make", &dir))?;
         }
         let path = image.join(LOCK);
-        // Writable, because locks over NFS ask for that.
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io_error("open", &path))?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)
-            .map_err(|e| io_error("lock", &path)(e.into()))?;
+        let file = lock::open(&path).map_err(io_error("open", &path))?;
+        lock::wait(&file, Sharing::Exclusive).map_err(io_error("lock", &path))?;
         Ok(file)
     }
 
@@ -195,40 +245,49 @@ fn check_input(root: &Path, input: &ManifestInput) -> Result<(), PublishError> {
     if !has(&path)? {
         return Err(PublishError::NoSessionCommand { root: root.to_owned(), path });
     }
+    if let Some(path) = &input.desktop.display.server
+        && !has(path)?
+    {
+        return Err(PublishError::NoDisplayServer { root: root.to_owned(), path: path.clone() });
+    }
     Ok(())
 }
 
 fn write_root(
     root: &Path,
-    half_made: &TempDir,
-    kind: RootKind,
+    half_made: &Path,
+    form: RootForm,
+    lock: &File,
 ) -> Result<(Digest, u64), PublishError> {
-    let target = half_made.path().join(kind.file_name());
-    match kind {
-        RootKind::Erofs => {
+    let target = half_made.join(form.kind().file_name());
+    match form {
+        RootForm::Erofs(compression) => {
             // Without -T: font and other caches compare the times of their files.
-            tool::run(
-                Command::new("mkfs.erofs")
-                    .args(["--quiet", "-zlz4hc,9", "-C65536"])
-                    .arg(&target)
-                    .arg(root),
-            )?;
-            seal(&target, 0o444)?;
-            let mut file = File::open(&target).map_err(io_error("open", &target))?;
-            Ok(Digest::of_reader(&mut file).map_err(io_error("read", &target))?)
+            let mut mkfs = Command::new("mkfs.erofs");
+            mkfs.arg("--quiet").args(compression.options()).arg(&target).arg(root);
+            tool::run(&mut mkfs, lock)?;
+            sealed_file(&target)
         }
-        RootKind::Directory => {
-            tool::run(
-                Command::new("cp")
-                    .args(["--archive", "--reflink=auto", "--one-file-system"])
-                    .arg(root)
-                    .arg(&target),
-            )?;
+        RootForm::Directory(first) => {
+            let mut cp = Command::new("cp");
+            cp.args(["--archive", "--reflink=auto", "--one-file-system", "--"])
+                .arg(root)
+                .arg(&target);
+            tool::run(&mut cp, lock)?;
+            if let Some(first) = first {
+                shift(&target, first)?;
+            }
             let dir = inside::open_dir(&target).map_err(io_error("open", &target))?;
             rustix::fs::syncfs(&dir).map_err(|e| io_error("write out", &target)(e.into()))?;
             Ok(Digest::of_tree(&target).map_err(io_error("read", &target))?)
         }
     }
+}
+
+fn sealed_file(path: &Path) -> Result<(Digest, u64), PublishError> {
+    seal(path, 0o444)?;
+    let mut file = File::open(path).map_err(io_error("open", path))?;
+    Ok(Digest::of_reader(&mut file).map_err(io_error("read", path))?)
 }
 
 fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), StoreError> {
@@ -246,7 +305,7 @@ fn seal(path: &Path, mode: u32) -> Result<(), StoreError> {
     sync(path)
 }
 
-fn sync(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn sync(path: &Path) -> Result<(), StoreError> {
     File::open(path).and_then(|file| file.sync_all()).map_err(io_error("write out", path))
 }
 

@@ -15,13 +15,15 @@ use crate::desktop::DesktopSpec;
 use crate::digest::{Digest, Hasher};
 use crate::fields::{DocumentError, Faults, Section, text, texts};
 use crate::manifest::{read_description, read_format, read_name};
-use crate::name::ImageName;
+use crate::name::{ImageName, ImageRef};
 use crate::publish::ManifestInput;
+use crate::spec::read_keep_services;
+use crate::store::{ImageStore, StoreError};
 
 const RECIPE: &str = "recipe.toml";
 const FILES: &str = "files";
 /// Part of every recipe's digest: raise it when the builder makes another root of the same recipe.
-const BUILDER_GENERATION: u64 = 1;
+const BUILDER_GENERATION: u64 = 2;
 
 /// How the root of an image is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +34,10 @@ pub struct Recipe {
     pub name: ImageName,
     /// One line for people.
     pub description: String,
-    /// The Debian suite, such as `bookworm`.
-    pub suite: String,
+    /// What it begins with.
+    pub origin: Origin,
+    /// Lines of `sources.list` to install from; none: those of this machine.
+    pub sources: Vec<String>,
     /// Packages besides the minimal system, without what they recommend.
     pub packages: Vec<String>,
     /// Lines of `apt.conf`.
@@ -42,8 +46,19 @@ pub struct Recipe {
     pub dpkg_options: Vec<String>,
     /// Run by `sh -e` in the root, after `files/` was copied in.
     pub commands: Vec<String>,
+    /// Services that are not to be masked, though they make no sense in most containers.
+    pub keep_services: Vec<String>,
     /// How a desktop of it is brought up.
     pub desktop: DesktopSpec,
+}
+
+/// What a root begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The minimal system of a Debian suite, such as `bookworm`.
+    Suite(String),
+    /// A copy of a published version of another image.
+    Image(ImageRef),
 }
 
 /// One thing below `files/`, in the order in which it is to be made.
@@ -81,6 +96,12 @@ pub enum RecipeError {
         /// Every fault in it.
         source: DocumentError,
     },
+    /// It builds upon another image, and no store was given.
+    #[error("the recipe builds upon another image: name the store it is in")]
+    NoStore,
+    /// The image it builds upon is not to be had.
+    #[error("the recipe's `from`: {0}")]
+    From(Box<StoreError>),
     /// Something below `files/` that is no file, directory or link.
     #[error("{0} is neither a file nor a directory nor a link")]
     Special(PathBuf),
@@ -108,11 +129,10 @@ impl Recipe {
         read_format(&mut top);
         let name = read_name(&mut top);
         let description = read_description(&mut top);
-        let expected = "a Debian suite such as \"bookworm\"";
-        let suite =
-            top.required("suite", expected, |v| text(v, expected, is_suite).map(str::to_owned));
+        let origin = read_origin(&mut top);
         let expected = "a list of package names";
         let packages = top.required("packages", expected, |v| texts(v, expected, is_package));
+        let sources = top.optional("sources", |v| texts(v, SOURCES, is_source)).unwrap_or_default();
         let mut lines = |key, expected: &str| {
             top.optional(key, |v| texts(v, expected, is_line)).unwrap_or_default()
         };
@@ -121,22 +141,25 @@ impl Recipe {
         let expected = "a list of shell commands";
         let commands =
             top.optional("commands", |v| texts(v, expected, is_command)).unwrap_or_default();
+        let keep_services = read_keep_services(&mut top);
         let desktop = DesktopSpec::read(&mut top);
         top.finish();
 
-        match (name, description, suite, packages, desktop) {
-            (Some(name), Some(description), Some(suite), Some(packages), Some(desktop))
+        match (name, description, origin, packages, desktop) {
+            (Some(name), Some(description), Some(origin), Some(packages), Some(desktop))
                 if faults.is_empty() =>
             {
                 Ok(Self {
                     dir,
                     name,
                     description,
-                    suite,
+                    origin,
+                    sources,
                     packages,
                     apt_options,
                     dpkg_options,
                     commands,
+                    keep_services,
                     desktop,
                 })
             }
@@ -146,10 +169,20 @@ impl Recipe {
 
     /// What stands for this recipe in a manifest: it changes with everything
     /// that is written in the recipe and below `files/`, and not with times,
-    /// owners, or what the package mirror offers today.
-    pub fn digest(&self) -> Result<Digest, RecipeError> {
+    /// owners, or what the package mirror offers today. Where the recipe builds
+    /// upon another image, it changes with that image's root.
+    ///
+    /// # Errors
+    /// A file cannot be read, or the image it builds upon is not in `store`.
+    pub fn digest(&self, store: Option<&ImageStore>) -> Result<Digest, RecipeError> {
         let mut hasher = Hasher::new();
         hasher.number(BUILDER_GENERATION);
+        if let Origin::Image(from) = &self.origin {
+            // The tag may point elsewhere tomorrow.
+            let store = store.ok_or(RecipeError::NoStore)?;
+            let base = store.resolve(from).map_err(|e| RecipeError::From(Box::new(e)))?;
+            hasher.field(base.manifest.digest.to_string().as_bytes());
+        }
         hasher.field(std::env::consts::ARCH.as_bytes());
         let path = self.dir.join(RECIPE);
         hasher.field(&fs::read(&path).map_err(read_error(path))?);
@@ -172,12 +205,12 @@ impl Recipe {
     }
 
     /// What to publish a root built from this recipe with.
-    pub fn manifest_input(&self) -> Result<ManifestInput, RecipeError> {
+    pub fn manifest_input(&self, store: Option<&ImageStore>) -> Result<ManifestInput, RecipeError> {
         Ok(ManifestInput {
             name: self.name.clone(),
             description: self.description.clone(),
             desktop: self.desktop.clone(),
-            recipe_digest: Some(self.digest()?),
+            recipe_digest: Some(self.digest(store)?),
         })
     }
 
@@ -222,6 +255,38 @@ fn walk(files: &Path, inner: &Path, extras: &mut Vec<Extra>) -> Result<(), Recip
         extras.push(Extra { path, kind });
     }
     Ok(())
+}
+
+fn read_origin(top: &mut Section<'_>) -> Option<Origin> {
+    let suites = "a Debian suite such as \"bookworm\"";
+    let suite = top.optional("suite", |v| text(v, suites, is_suite).map(str::to_owned));
+    let images = "an image to build upon, as \"name:tag\" or \"name@version\"";
+    let from = top.optional("from", |v| {
+        text(v, images, |t| t.parse::<ImageRef>().is_ok())
+            .and_then(|t| t.parse().map_err(|_| images.to_owned()))
+    });
+    match (suite, from) {
+        (Some(_), Some(_)) => {
+            top.fault("from", "either suite or from, not both");
+            None
+        }
+        (Some(suite), None) => Some(Origin::Suite(suite)),
+        (None, Some(from)) => Some(Origin::Image(from)),
+        (None, None) => {
+            // A wrong value was reported already.
+            if !top.asked_for_any(&["suite", "from"]) {
+                top.fault("suite", suites);
+            }
+            None
+        }
+    }
+}
+
+/// As in `sources.list`, of packages and not of their sources.
+const SOURCES: &str = "a list of lines such as \"deb http://mirror.example/debian bookworm main\"";
+
+fn is_source(text: &str) -> bool {
+    text.starts_with("deb ") && is_line(text)
 }
 
 fn is_suite(text: &str) -> bool {

@@ -4,6 +4,8 @@
 //! STORE/NAME/versions/VERSION/manifest.toml
 //!                            /root.erofs, or root/
 //! STORE/NAME/tags/TAG -> ../versions/VERSION
+//! STORE/NAME/retired/VERSION     when and why
+//! STORE/.hosts/HOST/NAME@VERSION since when that host uses it
 //! STORE/NAME/.lock          held while something is published or tagged
 //! ```
 //!
@@ -91,6 +93,35 @@ pub enum StoreError {
     /// The image has no such version.
     #[error("image {0} has no version {1}")]
     NoVersion(ImageName, VersionId),
+    /// The version is not to be started any more.
+    #[error(
+        "version {1} of image {0} is retired; use a newer one, or take it back with `rolltop image retire --undo`"
+    )]
+    Retired(ImageName, VersionId),
+    /// Tags point at a version that is to go.
+    #[error(
+        "version {version} of image {name} has the tags {}; let them point elsewhere with \
+         `rolltop image tag`, or remove them with `rolltop image untag`",
+        tag_list(tags)
+    )]
+    Tagged {
+        /// The image.
+        name: ImageName,
+        /// The version.
+        version: VersionId,
+        /// What points at it.
+        tags: Vec<Tag>,
+    },
+    /// Somebody uses a version that is to go.
+    #[error("version {version} of image {name} is in use by {}", users.join(", "))]
+    InUse {
+        /// The image.
+        name: ImageName,
+        /// The version.
+        version: VersionId,
+        /// Who uses it.
+        users: Vec<String>,
+    },
     /// A tag that is not a link to a version next to it.
     #[error("tag {path} does not point at a version of its image but at {target:?}")]
     BadTag {
@@ -137,6 +168,10 @@ pub enum StoreError {
     },
 }
 
+fn tag_list(tags: &[Tag]) -> String {
+    tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(", ")
+}
+
 pub(crate) fn io_error(
     verb: &'static str,
     path: impl Into<PathBuf>,
@@ -167,9 +202,18 @@ impl ImageStore {
         &self.path
     }
 
-    /// The version a reference means now. Cheap: reads one link, one manifest
-    /// and the root's size.
+    /// The version to start for a reference now; not a retired one. Cheap: reads
+    /// one link, one manifest and the root's size.
     pub fn resolve(&self, image: &ImageRef) -> Result<Published, StoreError> {
+        let found = self.find(image)?;
+        match self.retirement(&found.name, &found.version)? {
+            None => Ok(found),
+            Some(_) => Err(StoreError::Retired(found.name, found.version)),
+        }
+    }
+
+    /// The version a reference means now, retired or not.
+    pub fn find(&self, image: &ImageRef) -> Result<Published, StoreError> {
         match &image.selector {
             Selector::Version(version) => self.version(&image.name, version),
             Selector::Tag(tag) => self.version(&image.name, &self.tagged(&image.name, tag)?),

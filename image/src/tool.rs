@@ -1,5 +1,6 @@
 //! Running other programs.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -42,21 +43,28 @@ pub enum ToolError {
 }
 
 /// Runs a program to its end; its output shows only in the error.
-pub(crate) fn run(command: &mut Command) -> Result<(), ToolError> {
-    follow(command, &mut |_| ())
+pub(crate) fn run(command: &mut Command, lock: &File) -> Result<(), ToolError> {
+    follow(command, lock, &mut |_| ())
 }
 
-/// Runs a program to its end, giving each line of its output and errors as it comes.
-pub(crate) fn follow(command: &mut Command, line: &mut dyn FnMut(&str)) -> Result<(), ToolError> {
+/// Runs a program to its end, giving each line of its output and errors as it
+/// comes. It holds `lock` too: if this process is killed, what the program
+/// writes to stays locked until it has ended as well.
+pub(crate) fn follow(
+    command: &mut Command,
+    lock: &File,
+    line: &mut dyn FnMut(&str),
+) -> Result<(), ToolError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let cannot_start = |source| ToolError::Start { program: program.clone(), source };
     let cannot_follow = |source| ToolError::Follow { program: program.clone(), source };
 
     let (reader, writer) = io::pipe().map_err(cannot_start)?;
-    command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(cannot_start)?).stderr(writer);
+    command.stdin(lock.try_clone().map_err(cannot_start)?);
+    command.stdout(writer.try_clone().map_err(cannot_start)?).stderr(writer);
     let mut child = command.spawn().map_err(cannot_start)?;
     // The command holds the pipe's writing end: without this the reader never sees its end.
-    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
 
     let mut tail = std::collections::VecDeque::new();
     for bytes in BufReader::new(reader).split(b'\n') {
@@ -82,6 +90,10 @@ pub(crate) fn follow(command: &mut Command, line: &mut dyn FnMut(&str)) -> Resul
 mod tests {
     use super::*;
 
+    fn no_lock() -> File {
+        tempfile::tempfile().unwrap()
+    }
+
     fn sh(script: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
@@ -91,7 +103,7 @@ mod tests {
     #[test]
     fn lines_of_both_outputs_arrive_in_order() {
         let mut lines = Vec::new();
-        follow(&mut sh("echo a; echo b >&2; printf '1%%\\r2%%\\nend'"), &mut |l| {
+        follow(&mut sh("echo a; echo b >&2; printf '1%%\\r2%%\\nend'"), &no_lock(), &mut |l| {
             lines.push(l.to_owned())
         })
         .unwrap();
@@ -100,7 +112,7 @@ mod tests {
 
     #[test]
     fn failure_carries_the_last_lines() {
-        let error = run(&mut sh("for i in $(seq 50); do echo line $i; done; exit 3"))
+        let error = run(&mut sh("for i in $(seq 50); do echo line $i; done; exit 3"), &no_lock())
             .unwrap_err()
             .to_string();
         assert!(error.contains("exit status: 3") && error.ends_with("line 50"), "{error}");
@@ -108,8 +120,26 @@ mod tests {
     }
 
     #[test]
+    fn what_it_writes_to_stays_locked_until_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let ours = crate::lock::open(&path).unwrap();
+        crate::lock::wait(&ours, crate::lock::Sharing::Exclusive).unwrap();
+        let mut others = Vec::new();
+        follow(&mut sh("readlink /proc/self/fd/0"), &ours, &mut |line| {
+            others.push(line.to_owned())
+        })
+        .unwrap();
+        assert_eq!(others, [path.display().to_string()]);
+        drop(ours);
+        let next = crate::lock::open(&path).unwrap();
+        assert!(crate::lock::attempt(&next, crate::lock::Sharing::Exclusive).unwrap());
+    }
+
+    #[test]
     fn a_missing_program_is_named() {
-        let error = run(&mut Command::new("rolltop-no-such-program")).unwrap_err().to_string();
+        let error =
+            run(&mut Command::new("rolltop-no-such-program"), &no_lock()).unwrap_err().to_string();
         assert!(error.contains("rolltop-no-such-program"), "{error}");
     }
 }

@@ -36,7 +36,7 @@ fn a_failed_build_leaves_nothing_and_says_why() {
     let before = mounts();
     let mut steps = Vec::new();
     let mut lines = 0;
-    let result = build(&recipe, &work, &mut |event| match event {
+    let result = build(&recipe, None, &work, &mut |event| match event {
         BuildEvent::Step(step) => steps.push(step.to_owned()),
         BuildEvent::Line(_) => lines += 1,
     });

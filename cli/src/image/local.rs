@@ -3,8 +3,8 @@
 use std::{error::Error, iter};
 
 use rolltop_image::{
-    Broken, BuildError, DisplayProtocol, DocumentError, PublishError, Published, RecipeError,
-    StoreError,
+    Broken, BuildError, DisplayProtocol, DocumentError, Fault, ImportError, PublishError,
+    Published, RecipeError, SpecError, StoreError,
 };
 use tonic::Code;
 
@@ -28,6 +28,8 @@ pub(super) fn view(published: &Published, tags: Vec<String>) -> ImageView {
             DisplayProtocol::Vnc => "vnc",
         },
         description: (!manifest.description.is_empty()).then(|| manifest.description.clone()),
+        first_id: manifest.first_id.map(rolltop_image::FirstId::get),
+        retired: None,
     }
 }
 
@@ -37,6 +39,9 @@ impl From<StoreError> for Failure {
             StoreError::NoImage(_) | StoreError::NoTag(..) | StoreError::NoVersion(..) => {
                 (Code::NotFound, "IMAGE_NOT_FOUND")
             }
+            StoreError::Retired(..) => (Code::FailedPrecondition, "IMAGE_RETIRED"),
+            StoreError::Tagged { .. } => (Code::FailedPrecondition, "IMAGE_TAGGED"),
+            StoreError::InUse { .. } => (Code::FailedPrecondition, "IMAGE_IN_USE"),
             StoreError::Io { .. } => (Code::Unknown, "IMAGE_STORE_FAILED"),
             StoreError::BadTag { .. }
             | StoreError::Manifest { .. }
@@ -62,26 +67,37 @@ impl From<RecipeError> for Failure {
             return Self::new(Code::InvalidArgument, "RECIPE_INVALID", chain(&error));
         };
         let message = format!("the recipe {} is not valid", path.display());
-        let mut failure = Self::new(Code::InvalidArgument, "RECIPE_INVALID", message);
-        failure.field_violations = faults
-            .iter()
-            .map(|fault| FieldViolation {
-                field: fault.key.clone(),
-                description: match &fault.found {
-                    Some(found) => format!("{found}: expected {}", fault.expected),
-                    None => format!("missing: expected {}", fault.expected),
-                },
-            })
-            .collect();
-        failure
+        with_faults(Self::new(Code::InvalidArgument, "RECIPE_INVALID", message), faults)
     }
+}
+
+fn with_faults(mut failure: Failure, faults: &[Fault]) -> Failure {
+    failure.field_violations = faults
+        .iter()
+        .map(|fault| FieldViolation {
+            field: fault.key.clone(),
+            description: match &fault.found {
+                Some(found) => format!("{found}: expected {}", fault.expected),
+                None => format!("missing: expected {}", fault.expected),
+            },
+        })
+        .collect();
+    failure
 }
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         match error {
             BuildError::Recipe(recipe) => recipe.into(),
-            BuildError::Io { .. } | BuildError::Packages { .. } | BuildError::Command { .. } => {
+            BuildError::Store(store) => store.into(),
+            BuildError::NoStore | BuildError::Shifted { .. } => {
+                Self::new(Code::InvalidArgument, "RECIPE_INVALID", chain(&error))
+            }
+            BuildError::Base(import) => (*import).into(),
+            BuildError::Prepare(_)
+            | BuildError::Io { .. }
+            | BuildError::Packages { .. }
+            | BuildError::Command { .. } => {
                 Self::new(Code::Unknown, "IMAGE_BUILD_FAILED", chain(&error))
             }
         }
@@ -94,6 +110,9 @@ impl From<PublishError> for Failure {
             PublishError::Store(store) => store.into(),
             PublishError::NoSessionCommand { .. }
             | PublishError::NoInit { .. }
+            | PublishError::NoDisplayServer { .. }
+            | PublishError::Shift(_)
+            | PublishError::NotErofs { .. }
             | PublishError::Description(_) => {
                 Self::new(Code::InvalidArgument, "IMAGE_INVALID", chain(&error))
             }
@@ -101,6 +120,31 @@ impl From<PublishError> for Failure {
                 Self::new(Code::Unknown, "IMAGE_PUBLISH_FAILED", chain(&error))
             }
         }
+    }
+}
+
+impl From<SpecError> for Failure {
+    fn from(error: SpecError) -> Self {
+        let SpecError::Document { path, source: DocumentError::Faults(faults) } = &error else {
+            return Self::new(Code::InvalidArgument, "MANIFEST_INVALID", chain(&error));
+        };
+        let message = format!("{} is not valid", path.display());
+        with_faults(Self::new(Code::InvalidArgument, "MANIFEST_INVALID", message), faults)
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        let (code, reason) = match error {
+            ImportError::Spec(spec) => return spec.into(),
+            ImportError::NotAnImage(_) | ImportError::Archive(_) | ImportError::Oci(_) => {
+                (Code::InvalidArgument, "ARCHIVE_INVALID")
+            }
+            ImportError::Io { .. } | ImportError::Prepare(_) | ImportError::Tool { .. } => {
+                (Code::Unknown, "IMAGE_IMPORT_FAILED")
+            }
+        };
+        Self::new(code, reason, chain(&error))
     }
 }
 

@@ -1,12 +1,16 @@
 //! `rolltop image`: images in a local store, and those that hosts have.
 
 mod build;
+mod gc;
+mod import;
 mod local;
+mod making;
+mod version;
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use rolltop_image::{ImageName, ImageRef, ImageStore, Selector, Tag};
+use rolltop_image::{ImageName, ImageRef, ImageStore, Selector, Tag, VersionId};
 use rolltop_proto::v1::{ClusterImage, ImageVersion, ListClusterImagesRequest};
 use serde_json::json;
 use tonic::Code;
@@ -22,6 +26,10 @@ use crate::{
 pub(crate) enum Command {
     /// Build a recipe, and publish it as a new version; needs root
     Build(build::Build),
+    /// Publish a root from a tar file or a container image; needs root
+    Import(import::Import),
+    /// Publish a root that is a directory or an EROFS file; needs root
+    Publish(import::Publish),
     /// List the versions that hosts have, or those of a local store
     List {
         /// A local store instead of the broker
@@ -38,6 +46,20 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         store: PathBuf,
     },
+    /// Remove a tag of a local store; the version stays
+    Untag {
+        /// "image:tag"
+        image: ImageRef,
+        /// The store
+        #[arg(long, value_name = "DIR")]
+        store: PathBuf,
+    },
+    /// Let nothing new start from a version; what runs goes on
+    Retire(version::Retire),
+    /// Compare whole versions with their digests
+    Verify(version::Verify),
+    /// Remove versions that nobody needs; says what and why, and does it with --yes
+    Gc(gc::Gc),
     /// Show one version
     Show {
         /// "image:tag" or "image@version"
@@ -52,6 +74,12 @@ impl Command {
     pub(crate) async fn run(self, app: &App) -> Result<(), Failure> {
         match self {
             Self::Build(build) => build.run(app).await,
+            Self::Import(import) => import.run(app).await,
+            Self::Publish(publish) => publish.run(app).await,
+            Self::Retire(retire) => retire.run(app),
+            Self::Verify(verify) => verify.run(app).await,
+            Self::Gc(gc) => gc.run(app).await,
+            Self::Untag { image, store } => version::untag(app, &image, &store),
             Self::List { store: Some(store) } => list_local(app, store),
             Self::List { store: None } => {
                 app.output.show(&in_cluster(app).await?.into_iter().collect::<ImageList>())
@@ -59,8 +87,9 @@ impl Command {
             Self::Tag { image, tag, store } => move_tag(app, &image, &tag, store),
             Self::Show { image, store: Some(store) } => {
                 let store = ImageStore::open(store)?;
-                let found = store.resolve(&image)?;
-                app.output.show(&local::view(&found, tags(&store, &image.name, &found.version)?))
+                let found = store.find(&image)?;
+                let view = local::view(&found, tags(&store, &image.name, &found.version)?);
+                app.output.show(&version::with_retirement(view, &store, &found)?)
             }
             Self::Show { image, store: None } => {
                 let mut images = in_cluster(app).await?;
@@ -91,7 +120,8 @@ fn is(version: &ImageVersion, image: &ImageRef) -> bool {
 
 /// What is broken is told beside what is not.
 fn list_local(app: &App, store: PathBuf) -> Result<(), Failure> {
-    let listing = ImageStore::open(store)?.list()?;
+    let store = ImageStore::open(store)?;
+    let listing = store.list()?;
     for broken in &listing.broken {
         let failure = Failure::from_broken(broken);
         // Without standard error, the list is all there is.
@@ -99,9 +129,10 @@ fn list_local(app: &App, store: PathBuf) -> Result<(), Failure> {
     }
     let images = listing.versions.iter().map(|listed| {
         let tags = listed.tags.iter().map(Tag::to_string).collect();
-        local::view(&listed.published, tags)
+        let view = local::view(&listed.published, tags);
+        version::with_retirement(view, &store, &listed.published)
     });
-    app.output.show(&ImageList { images: images.collect::<Vec<ImageView>>() })
+    app.output.show(&ImageList { images: images.collect::<Result<Vec<ImageView>, _>>()? })
 }
 
 fn move_tag(app: &App, image: &ImageRef, tag: &Tag, store: PathBuf) -> Result<(), Failure> {
@@ -114,17 +145,8 @@ fn move_tag(app: &App, image: &ImageRef, tag: &Tag, store: PathBuf) -> Result<()
 }
 
 /// The tags that point at a version.
-fn tags(
-    store: &ImageStore,
-    name: &ImageName,
-    version: &rolltop_image::VersionId,
-) -> Result<Vec<String>, Failure> {
-    let listed = store
-        .list()?
-        .versions
-        .into_iter()
-        .find(|listed| listed.published.name == *name && listed.published.version == *version);
-    Ok(listed.map(|listed| listed.tags.iter().map(Tag::to_string).collect()).unwrap_or_default())
+fn tags(store: &ImageStore, name: &ImageName, version: &VersionId) -> Result<Vec<String>, Failure> {
+    Ok(store.tags_of(name, version)?.iter().map(Tag::to_string).collect())
 }
 
 #[cfg(test)]

@@ -24,6 +24,17 @@ pub(crate) struct ImageView {
     pub(crate) tags: Vec<String>,
     pub(crate) display: &'static str,
     pub(crate) description: Option<String>,
+    /// The id that root has in it, where its owners were moved; known of local stores.
+    pub(crate) first_id: Option<u32>,
+    /// Why nothing new starts from it; known of local stores.
+    pub(crate) retired: Option<RetiredView>,
+}
+
+/// That a version is retired.
+#[derive(Debug, Serialize)]
+pub(crate) struct RetiredView {
+    pub(crate) at: String,
+    pub(crate) reason: Option<String>,
 }
 
 impl ImageView {
@@ -38,6 +49,18 @@ impl ImageView {
             published_at: time(version.published_at),
             tags: version.tags,
             display: words::display(version.display),
+            first_id: None,
+            retired: None,
+        }
+    }
+}
+
+impl ImageView {
+    /// Its tags, or that it has none any more.
+    fn state(&self) -> (Tone, String) {
+        match &self.retired {
+            None => (Tone::Normal, self.tags.join(", ")),
+            Some(_) => (Tone::Faint, "(retired)".to_owned()),
         }
     }
 }
@@ -69,7 +92,7 @@ impl View for ImageList {
             table.row([
                 plain(image.image.clone()),
                 plain(image.version.clone()),
-                plain(image.tags.join(", ")),
+                image.state(),
                 plain(size_bytes(image.size_bytes)),
                 plain(ago(image.published_at.as_ref(), look)),
                 plain(or_empty(image.host.as_ref())),
@@ -92,6 +115,13 @@ impl View for ImageView {
             .field("display", self.display);
         if let Some(published) = &self.published_at {
             fields.field("published", format!("{published} ({})", ago(Some(published), look)));
+        }
+        if let Some(first) = self.first_id {
+            fields.field("root's id", first.to_string());
+        }
+        if let Some(retired) = &self.retired {
+            let reason = retired.reason.as_ref().map(|text| format!(": {text}"));
+            fields.field("retired", retired.at.clone() + &reason.unwrap_or_default());
         }
         if let Some(host) = &self.host {
             fields.field("host", host);
@@ -139,6 +169,8 @@ mod tests {
                 "tags": ["next", "stable"],
                 "display": "vnc",
                 "description": null,
+                "first_id": null,
+                "retired": null,
             }]})
         );
     }

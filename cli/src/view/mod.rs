@@ -5,6 +5,7 @@
 //! not there is `null`, never an empty string or a zero; keys are only added.
 
 mod desktop;
+mod gc;
 mod host;
 mod image;
 mod pool;
@@ -14,8 +15,9 @@ mod words;
 use std::time::SystemTime;
 
 pub(crate) use desktop::{DesktopList, DesktopView, ProgressView};
+pub(crate) use gc::{GcVersion, GcView};
 pub(crate) use host::{HostList, HostView};
-pub(crate) use image::{ImageList, ImageView};
+pub(crate) use image::{ImageList, ImageView, RetiredView};
 pub(crate) use pool::{PoolList, PoolView};
 pub(crate) use user::{UserList, UserView};
 pub(crate) use words::phase_word;

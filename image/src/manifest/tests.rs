@@ -188,11 +188,13 @@ proptest! {
         arguments in proptest::collection::vec("[^\\x00]{0,20}", 0..4),
         variables in proptest::collection::btree_map("[A-Z_][A-Z0-9_]{0,8}", "[^\\x00]{0,20}", 0..4),
         directory: bool,
+        first: Option<u32>,
     ) {
         let manifest = Manifest {
             name: "demo".parse().unwrap(),
             description,
             root: if directory { RootKind::Directory } else { RootKind::Erofs },
+            first_id: first.and_then(FirstId::new),
             digest: Digest::of_bytes(b"x"),
             size_bytes: size,
             published_at: UNIX_EPOCH + Duration::from_secs(seconds),
@@ -203,7 +205,7 @@ proptest! {
                     command: std::iter::once("/bin/session".to_owned()).chain(arguments).collect(),
                     environment: variables,
                 },
-                display: Display { protocol: DisplayProtocol::Vnc, socket: "vnc.sock".to_owned() },
+                display: Display { protocol: DisplayProtocol::Vnc, socket: "vnc.sock".to_owned(), server: None },
             },
         };
         prop_assert_eq!(Manifest::parse(&manifest.to_toml()).unwrap(), manifest);

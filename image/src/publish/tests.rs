@@ -16,7 +16,11 @@ fn input(session: &str, init: Init) -> ManifestInput {
         desktop: DesktopSpec {
             init,
             session: Session { command: vec![session.to_owned()], environment: Default::default() },
-            display: Display { protocol: DisplayProtocol::Vnc, socket: "vnc.sock".to_owned() },
+            display: Display {
+                protocol: DisplayProtocol::Vnc,
+                socket: "vnc.sock".to_owned(),
+                server: None,
+            },
         },
         recipe_digest: None,
     }

@@ -31,7 +31,7 @@ fn recipe_with_files() -> TempDir {
 }
 
 fn digest(dir: &TempDir) -> Digest {
-    Recipe::open(dir.path()).unwrap().digest().unwrap()
+    Recipe::open(dir.path()).unwrap().digest(None).unwrap()
 }
 
 #[test]
@@ -121,5 +121,5 @@ fn special_files_are_refused() {
     let socket = dir.path().join("files/socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let recipe = Recipe::open(dir.path()).unwrap();
-    assert!(matches!(recipe.digest(), Err(RecipeError::Special(path)) if path == socket));
+    assert!(matches!(recipe.digest(None), Err(RecipeError::Special(path)) if path == socket));
 }

@@ -14,6 +14,7 @@ fn manifest(name: &str, published_at: u64) -> Manifest {
         name: name.parse().unwrap(),
         description: String::new(),
         root: RootKind::Erofs,
+        first_id: None,
         digest: Digest::of_bytes(b"root"),
         size_bytes: 4,
         published_at: UNIX_EPOCH + Duration::from_secs(published_at),
@@ -24,7 +25,11 @@ fn manifest(name: &str, published_at: u64) -> Manifest {
                 command: vec!["/bin/session".to_owned()],
                 environment: Default::default(),
             },
-            display: Display { protocol: DisplayProtocol::Vnc, socket: "vnc.sock".to_owned() },
+            display: Display {
+                protocol: DisplayProtocol::Vnc,
+                socket: "vnc.sock".to_owned(),
+                server: None,
+            },
         },
     }
 }

@@ -1,0 +1,163 @@
+//! Which versions are in use, as hosts note it down in the store itself.
+//!
+//! A note stands until its host takes it back. It does not run out: desktops
+//! outlive their agent, and a version must not vanish under them because
+//! nobody renewed a note. How old a note is, is for people: a host that is
+//! gone for good is forgotten by name.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::io::Errno;
+
+use crate::lock::{self, Sharing};
+use crate::name::{ImageName, Tag, VersionId};
+use crate::publish::{LOCK, sync};
+use crate::store::{ImageStore, Published, StoreError, io_error};
+
+/// Not seen as an image: its name begins with a dot.
+const HOSTS: &str = ".hosts";
+const HALF_MADE: &str = ".new";
+
+/// That a host uses a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The host.
+    pub host: String,
+    /// The image.
+    pub image: ImageName,
+    /// The version.
+    pub version: VersionId,
+    /// When the host last said so.
+    pub renewed_at: SystemTime,
+}
+
+/// Whether a use was noted down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// It was: the version stays until it is released.
+    InTheStore,
+    /// The store is read-only here; only the broker knows of the use.
+    Nowhere,
+}
+
+// === impl ImageStore ===
+
+impl ImageStore {
+    /// Notes that `host` uses a version. To be called before its root is
+    /// mounted: when this returns, the version is there and stays.
+    ///
+    /// # Errors
+    /// [`StoreError::NoVersion`] if it has been removed meanwhile.
+    pub fn hold(&self, host: &Tag, published: &Published) -> Result<Noted, StoreError> {
+        let (name, version) = (&published.name, &published.version);
+        // Who removes a version has this lock alone.
+        let path = self.path.join(name).join(LOCK);
+        let _lock = match File::open(&path) {
+            Ok(file) => {
+                lock::wait(&file, Sharing::Shared).map_err(io_error("lock", &path))?;
+                Some(file)
+            }
+            // Nothing was ever published here by a program that knows locks.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(io_error("open", path)(e)),
+        };
+        self.version(name, version)?;
+        let dir = self.host_dir(host.as_str());
+        match write_note(&dir, &note_name(name, version)) {
+            Ok(()) => Ok(Noted::InTheStore),
+            Err(e) if is_read_only(&e) => Ok(Noted::Nowhere),
+            Err(e) => Err(io_error("note a use in", dir)(e)),
+        }
+    }
+
+    /// Takes back whatever `host` has noted, but for `kept`.
+    pub fn release_all_but(
+        &self,
+        host: &Tag,
+        kept: &[(ImageName, VersionId)],
+    ) -> Result<(), StoreError> {
+        let dir = self.host_dir(host.as_str());
+        let kept: Vec<String> =
+            kept.iter().map(|(name, version)| note_name(name, version)).collect();
+        for name in names(&dir)? {
+            if !kept.contains(&name) {
+                match fs::remove_file(dir.join(&name)) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                        return Err(io_error("remove", dir.join(name))(e));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that hosts have noted.
+    ///
+    /// # Errors
+    /// A note cannot be read: whoever removes versions must then remove none.
+    pub fn holders(&self) -> Result<Vec<Holder>, StoreError> {
+        let mut holders = Vec::new();
+        for host in names(&self.path.join(HOSTS))? {
+            let dir = self.host_dir(&host);
+            for note in names(&dir)? {
+                let path = dir.join(&note);
+                let (image, version) = note.split_once('@').unwrap_or((&note, ""));
+                let faulty = |source| StoreError::Name { path: path.clone(), source };
+                let (image, version) =
+                    (image.parse().map_err(faulty)?, version.parse().map_err(faulty)?);
+                let renewed_at = match fs::metadata(&path).and_then(|meta| meta.modified()) {
+                    Ok(time) => time,
+                    // Taken back just now.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                    Err(e) => return Err(io_error("read", path)(e)),
+                };
+                holders.push(Holder { host: host.clone(), image, version, renewed_at });
+            }
+        }
+        Ok(holders)
+    }
+
+    fn host_dir(&self, host: &str) -> PathBuf {
+        self.path.join(HOSTS).join(host)
+    }
+}
+
+fn note_name(name: &ImageName, version: &VersionId) -> String {
+    format!("{name}@{version}")
+}
+
+/// The time of the file says when; its text is for people.
+fn write_note(dir: &Path, name: &str) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    let half_made = dir.join(format!("{HALF_MADE}-{}-{name}", std::process::id()));
+    let mut file = File::create(&half_made)?;
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    writeln!(file, "in use since {seconds} seconds after 1970 at the latest")?;
+    file.sync_all()?;
+    fs::rename(&half_made, dir.join(name))?;
+    sync(dir).map_err(io::Error::other)
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    let errnos = [Errno::ROFS, Errno::ACCESS, Errno::PERM].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
+}
+
+/// Names in a directory, without what is half made; none if there is no such directory.
+fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let entries = match fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => other.map_err(io_error("list", dir))?,
+    };
+    let mut names: Vec<String> = entries
+        .iter()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort();
+    Ok(names)
+}
