@@ -198,6 +198,3 @@ fn assemble(config: &ImageConfiguration, blobs: Vec<Blob>) -> Result<ContainerIm
     let description = labels.and_then(|labels| labels.get(DESCRIPTION)).cloned();
     Ok(ContainerImage { layers, description })
 }
-
-#[cfg(test)]
-mod tests;
