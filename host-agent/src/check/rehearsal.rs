@@ -212,7 +212,11 @@ fn publish(dir: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
                 command: vec![PROGRAM.into(), "answer".into()],
                 environment: Default::default(),
             },
-            display: Display { protocol: DisplayProtocol::Vnc, socket: "vnc.sock".into() },
+            display: Display {
+                protocol: DisplayProtocol::Vnc,
+                socket: "vnc.sock".into(),
+                server: None,
+            },
         },
         recipe_digest: None,
     };
