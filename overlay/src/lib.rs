@@ -9,6 +9,7 @@
 //! in several processes too.
 #![forbid(unsafe_code)]
 
+mod archive;
 mod base;
 mod check;
 mod close;
@@ -50,6 +51,7 @@ mod trim;
 mod usage;
 mod volume;
 
+pub use archive::{ArchiveError, Exported};
 pub use base::{BaseError, BaseRoots, BaseSource};
 pub use check::Health;
 pub use close::{CloseReport, close_root};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::archive::ArchiveError;
 use crate::draft::DraftError;
 use crate::freeze::FreezeError;
 use crate::name::SnapshotName;
@@ -156,6 +157,9 @@ pub enum StoreError {
     /// The desktop's disk could not be held still for a copy.
     #[error(transparent)]
     Freeze(#[from] FreezeError),
+    /// An archive could not be written or read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The ext4 could not be mounted for a moment.
     #[error(transparent)]
     Mount(#[from] ScratchMountError),
