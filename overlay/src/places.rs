@@ -30,6 +30,9 @@ const FROZEN: &str = "frozen";
 /// What a deleted file is called until it is gone.
 const DELETED_PREFIX: &str = ".deleted-";
 
+/// Beside a record that may not have a file yet.
+const MAKING_PREFIX: &str = ".making-";
+
 /// The directory of the overlays.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
@@ -96,6 +99,11 @@ impl Places {
         self.kind_dir(kind).join(format!("{DELETED_PREFIX}{name}.ext4"))
     }
 
+    /// Tells that a kept overlay is getting its record and its name just now.
+    pub(crate) fn making(&self, kind: &OverlayKind, name: &OverlayName) -> PathBuf {
+        self.kind_dir(kind).join(format!("{MAKING_PREFIX}{name}.ext4"))
+    }
+
     /// Of all overlays of a kept kind: one directory per overlay.
     pub(crate) fn snapshots_of_kind(&self, kind: &str) -> PathBuf {
         self.dir.join(SNAPSHOTS).join(kind)
@@ -129,6 +137,12 @@ pub(crate) fn kind_of(sub: &str, path: &Path) -> Option<OverlayKind> {
 /// Which kept overlay a file is of that was being deleted.
 pub(crate) fn deleted_kind(sub: &str, path: &Path) -> Option<OverlayKind> {
     let name = path.file_name()?.to_str()?.strip_prefix(DELETED_PREFIX)?;
+    kind_of(sub, Path::new(name))
+}
+
+/// Which kept overlay a mark is of that says it was being made.
+pub(crate) fn making_kind(sub: &str, path: &Path) -> Option<OverlayKind> {
+    let name = path.file_name()?.to_str()?.strip_prefix(MAKING_PREFIX)?;
     kind_of(sub, Path::new(name))
 }
 

@@ -8,9 +8,10 @@ use crate::deletion::{finish, remove};
 use crate::dir_lock::DirLock;
 use crate::draft::clear_abandoned;
 use crate::freeze::thaw_abandoned;
-use crate::places::{Places, deleted_kind, record};
+use crate::places::{Places, deleted_kind, making_kind, record};
 use crate::snapshots::is_unfinished;
 use crate::step::{Step, StepError};
+use crate::store::finish_making;
 use crate::store_error::StoreError;
 
 /// Of all overlays.
@@ -23,7 +24,7 @@ pub(crate) fn recover(places: &Places) -> Result<(), StoreError> {
     }
     for sub in Places::KEPT {
         let names = DirLock::create(&places.dir.join(sub))?;
-        finish_deletions(places, sub)?;
+        finish_names(places, sub)?;
         let snapshots = places.snapshots_of_kind(sub);
         for dir in entries(&snapshots)? {
             recover_snapshots(places, sub, &dir)?;
@@ -41,10 +42,12 @@ fn clear_drafts(dir: &Path) -> Result<(), StepError> {
     Ok(())
 }
 
-fn finish_deletions(places: &Places, sub: &str) -> Result<(), StepError> {
+fn finish_names(places: &Places, sub: &str) -> Result<(), StepError> {
     for path in entries(&places.dir.join(sub))? {
         if let Some(kind) = deleted_kind(sub, &path) {
             finish(&places.overlay(&kind), &path)?;
+        } else if let Some(kind) = making_kind(sub, &path) {
+            finish_making(&places.overlay(&kind), &path)?;
         }
     }
     Ok(())

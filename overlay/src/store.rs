@@ -12,6 +12,7 @@ use rustix::fs::statvfs;
 use uuid::Uuid;
 
 use crate::close::attached_files;
+use crate::deletion::remove;
 use crate::dir_lock::DirLock;
 use crate::draft::{Draft, DraftError, sync_dir};
 use crate::lock::{Locked, NotLocked, lock};
@@ -199,9 +200,14 @@ impl Overlays {
                 if path.exists() {
                     return Err(DraftError::Exists(path).into());
                 }
-                Record::new(name.as_str(), size_bytes, uuid, options, now_ms())
-                    .write(&record(&path))?;
-                draft.publish()?;
+                let mark = self.places.making(kind, name);
+                File::create(&mark).step("create", &mark)?;
+                let named = Record::new(name.as_str(), size_bytes, uuid, options, now_ms())
+                    .write(&record(&path))
+                    .map_err(StoreError::from)
+                    .and_then(|()| Ok(draft.publish()?));
+                finish_making(&path, &mark)?;
+                named?;
                 sync_dir(&self.places.kind_dir(kind))?;
                 drop(lock);
             }
@@ -226,6 +232,16 @@ pub(crate) fn set_uuid(file: &File, uuid: Uuid) -> io::Result<Option<()>> {
         return Ok(None);
     }
     block.write(file).map(Some)
+}
+
+/// Takes the mark of a making away, and a record that has come to no file. An
+/// operator's record, whose file is elsewhere for a while, has no mark. The
+/// caller holds the lock of the kind.
+pub(crate) fn finish_making(path: &Path, mark: &Path) -> Result<(), StepError> {
+    if !path.exists() {
+        remove(&record(path))?;
+    }
+    remove(mark)
 }
 
 pub(crate) fn now_ms() -> u64 {

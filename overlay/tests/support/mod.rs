@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod steps;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
