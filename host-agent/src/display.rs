@@ -47,11 +47,12 @@ pub enum DisplayError {
     },
 }
 
-/// Waits until the display server behind `name` in `dir` greets.
+/// Waits until the display server behind `name` in `dir` greets. Returns its
+/// pid, as far as the socket tells.
 ///
 /// # Errors
 /// It does not within `limit`, or is something else.
-pub async fn answers(dir: &Path, name: &str, limit: Duration) -> Result<(), DisplayError> {
+pub async fn answers(dir: &Path, name: &str, limit: Duration) -> Result<Option<i32>, DisplayError> {
     let deadline = Instant::now() + limit;
     timeout_at(deadline, async {
         appears(dir, name).await?;
@@ -68,13 +69,19 @@ pub async fn answers(dir: &Path, name: &str, limit: Duration) -> Result<(), Disp
         let mut banner = [0; RFB_BANNER_BYTES];
         stream.read_exact(&mut banner).await.map_err(failed("read from"))?;
         if banner.starts_with(RFB_BANNER) {
-            Ok(())
+            Ok(server(&stream))
         } else {
             Err(DisplayError::NotVnc(String::from_utf8_lossy(&banner).into_owned()))
         }
     })
     .await
     .unwrap_or(Err(DisplayError::Timeout(limit)))
+}
+
+/// Pid of the process that listens at the other end (`SO_PEERCRED`: it was
+/// noted when it began to). It may have ended since.
+pub fn server(stream: &UnixStream) -> Option<i32> {
+    stream.peer_cred().ok()?.pid().filter(|pid| *pid > 0)
 }
 
 /// Waits for a file called `name` in `dir`.
@@ -167,7 +174,7 @@ mod tests {
             std::fs::write(path.join("other"), "").unwrap();
             serve(&path.join("vnc.sock"), b"RFB 003.008\n");
         });
-        answer.unwrap();
+        assert_eq!(answer.unwrap(), i32::try_from(std::process::id()).ok());
     }
 
     #[tokio::test]

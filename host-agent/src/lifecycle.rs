@@ -8,8 +8,8 @@
 //! * A start that fails goes to `Failed` only after everything it made has
 //!   been taken away again: `Failed` holds a reason, never a resource.
 //! * `Stop` is allowed wherever something may exist; `Gone` and `Failed` end.
-//! * A logout, an operator's stop and the end of init are all `Stop`: what
-//!   differs is the [`EndReason`], not the way.
+//! * A logout, a crash, an operator's stop and the end of init are all `Stop`:
+//!   what differs is the [`EndReason`], not the way.
 
 use std::fmt;
 
@@ -62,6 +62,11 @@ pub enum EndReason {
     Stopped,
     /// Init itself ended.
     InitExited,
+    /// The kernel killed what the session needs, for want of memory.
+    OutOfMemory,
+    /// The session's display server or first program crashed, was killed, or
+    /// told that it cannot go on.
+    SessionFailed,
 }
 
 /// An event that has no place in a state.
@@ -143,6 +148,8 @@ impl EndReason {
             Self::Logout => "LOGOUT",
             Self::Stopped => "STOPPED",
             Self::InitExited => "INIT_EXITED",
+            Self::OutOfMemory => "OUT_OF_MEMORY",
+            Self::SessionFailed => "SESSION_FAILED",
         }
     }
 }

@@ -39,7 +39,7 @@ pub enum Ending {
     Code(i32),
     /// A signal ended it.
     Signal(i32),
-    /// It was not the agent's own child (it outlived an earlier agent).
+    /// It was not the agent's own child, and the kernel is older than 6.15.
     Unknown,
 }
 
@@ -108,14 +108,21 @@ impl Process {
         matches!(poll(&mut fds, Some(&now)), Ok(ready) if ready > 0)
     }
 
-    /// Takes the exit status of an ended child, so that no zombie stays.
+    /// How it ended; of a child this takes the exit status, so that no zombie
+    /// stays.
     pub fn reap(&self) -> Ending {
         let id = Id::PIDFd(self.pidfd.as_fd());
         match waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
             Ok(WaitStatus::Exited(_, code)) => Ending::Code(code),
             Ok(WaitStatus::Signaled(_, signal, _)) => Ending::Signal(signal as i32),
-            // ECHILD: a child of init by now, which reaps it.
-            Ok(_) | Err(_) => Ending::Unknown,
+            // ECHILD: not our child, or reaped. Newer kernels tell all the same.
+            Ok(_) | Err(_) => match rolltop_sys::pidfd::exit_status(&self.pidfd) {
+                Ok(status) => status.map_or(Ending::Unknown, Ending::from),
+                Err(error) => {
+                    tracing::warn!(pid = self.id.pid, %error, "a process does not tell how it ended");
+                    Ending::Unknown
+                }
+            },
         }
     }
 
@@ -175,6 +182,6 @@ mod tests {
         assert!(process.has_ended());
         assert_eq!(process.reap(), Ending::Code(7));
         process.signal(Signal::TERM).unwrap();
-        assert_eq!(process.reap(), Ending::Unknown);
+        assert!(matches!(process.reap(), Ending::Code(7) | Ending::Unknown), "reaped before");
     }
 }

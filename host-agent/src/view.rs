@@ -37,7 +37,7 @@ pub struct Mark {
     pub elapsed: Duration,
 }
 
-/// Why a desktop did not come up.
+/// Why a desktop did not come up, or ended badly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Where it failed.
@@ -63,7 +63,7 @@ pub struct View {
     pub overlay: OverlayKind,
     /// Phases so far.
     pub marks: Vec<Mark>,
-    /// Set when the state is `Failed`.
+    /// Set when the state is `Failed`, and beside `end` when it was no good end.
     pub failure: Option<Failure>,
     /// Set when the state is `Stopping` or `Gone`.
     pub end: Option<EndReason>,

@@ -4,6 +4,7 @@ pub mod descriptors;
 pub mod filesystem;
 pub mod loop_device;
 pub mod mount_attr;
+pub mod pidfd;
 pub mod seccomp;
 pub mod signals;
 pub mod user_namespace;

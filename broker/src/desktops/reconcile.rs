@@ -56,7 +56,11 @@ impl Reconciler {
             Verdict::Note(happening) => {
                 let edit = |record: &mut DesktopRecord| match happening {
                     Happening::Up => record.placed = Some(placed(told)),
-                    Happening::End => record.end_reason.clone_from(&told.end_reason),
+                    Happening::End => {
+                        record.end_reason.clone_from(&told.end_reason);
+                        let failure = told.failure.as_ref();
+                        record.failure = failure.map(|told| failure_record(Some(told)));
+                    }
                     Happening::Fail => record.failure = Some(failure_record(told.failure.as_ref())),
                     Happening::Stop => {}
                 };

@@ -98,7 +98,10 @@ fn desktop_end(
     Ok(match now.state {
         DesktopState::Running => None,
         DesktopState::Starting | DesktopState::Stopping => None,
-        DesktopState::Gone => Some(End::SessionEnded(sentence(&now.end_reason))),
+        DesktopState::Gone => Some(End::SessionEnded(match now.failure {
+            Some(failure) => failure.reason,
+            None => sentence(&now.end_reason),
+        })),
         DesktopState::Failed => {
             let reason = now.failure.map(|failure| failure.reason);
             Some(End::SessionEnded(reason.unwrap_or_else(|| "the desktop failed".to_owned())))

@@ -159,7 +159,7 @@ pub struct DesktopRecord {
     pub claimed_at: Timestamp,
     /// Once it runs.
     pub placed: Option<Placed>,
-    /// When it failed.
+    /// When it failed, or ended badly.
     pub failure: Option<FailureRecord>,
     /// Why it ended.
     pub end_reason: String,

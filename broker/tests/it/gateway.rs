@@ -112,6 +112,20 @@ async fn the_page_learns_how_the_session_ended() {
     house.agent.script.end(desktop.number, "LOGOUT");
     assert_eq!(socket.closed().await, (4002, "you have logged out".into()));
 
+    let (_, desktop) = anna.start("demo").await.unwrap();
+    let mut socket = Socket::greeted(&house, &anna.ticket("demo").await.unwrap()).await;
+    let reason = "the desktop ran out of memory: its limit is 200 MiB";
+    let failure = v1::Failure {
+        phase: v1::Phase::Session.into(),
+        reason: reason.into(),
+        code: "OUT_OF_MEMORY".into(),
+        output_tail: vec!["Killed".into()],
+    };
+    house.agent.script.break_down(desktop.number, failure.clone());
+    assert_eq!(socket.closed().await, (4002, reason.into()));
+    let gone = anna.get("demo").await.unwrap();
+    assert_eq!((gone.end_reason.as_str(), gone.failure), ("OUT_OF_MEMORY", Some(failure)));
+
     anna.start("demo").await.unwrap();
     let mut socket = Socket::greeted(&house, &anna.ticket("demo").await.unwrap()).await;
     house.agent.vanish();

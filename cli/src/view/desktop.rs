@@ -163,8 +163,14 @@ impl View for DesktopView {
             fields.field("", format!("{} ready after {at}", phase.phase));
         }
         if let Some(failure) = &self.failure {
-            let why = format!("{} (in phase {})", failure.reason, failure.phase);
-            fields.toned("failed", Tone::Bad, why);
+            match self.end_reason {
+                // It was up: in which phase says nothing.
+                Some(_) => fields.toned("why", Tone::Bad, &failure.reason),
+                None => {
+                    let why = format!("{} (in phase {})", failure.reason, failure.phase);
+                    fields.toned("failed", Tone::Bad, why)
+                }
+            };
             for line in &failure.output_tail {
                 fields.toned("", Tone::Faint, line);
             }

@@ -136,3 +136,14 @@ fn what_a_session_wrote_cannot_steer_the_terminal() {
     assert!(text.contains("the session ended at once (in phase session)"), "{text}");
     assert!(!text.contains('\x1b'), "{text}");
 }
+
+#[test]
+fn a_bad_end_is_told_with_its_reason() {
+    let mut desktop = failed();
+    desktop.state = DesktopState::Gone.into();
+    desktop.end_reason = "OUT_OF_MEMORY".into();
+    let text = DesktopView::from(desktop).text(look());
+    for line in ["ended      OUT_OF_MEMORY\n", "why        the session ended at once\n"] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+}

@@ -47,6 +47,8 @@ pub(super) enum StepError {
     SessionMissing(#[source] RuntimeError),
     #[error("the session {0} before its display answered")]
     SessionEnded(Ending),
+    #[error("{0}")]
+    OutOfMemory(String),
     #[error("init ended while the desktop was starting")]
     InitEnded,
     #[error(transparent)]
@@ -75,6 +77,7 @@ impl StepError {
             Self::SessionMissing(_) => "SESSION_COMMAND_MISSING",
             Self::Runtime(_) | Self::Group(_) => "CONTAINER_FAILED",
             Self::SessionEnded(_) => "SESSION_ENDED_EARLY",
+            Self::OutOfMemory(_) => "OUT_OF_MEMORY",
             Self::InitEnded => "INIT_ENDED_EARLY",
             Self::Display(DisplayError::Timeout(_)) => "DISPLAY_TIMEOUT",
             Self::Display(_) => "DISPLAY_FAILED",

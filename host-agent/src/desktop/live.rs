@@ -4,18 +4,21 @@ use std::{io, sync::Arc, time::Duration};
 
 use rolltop_launcher::cgroup::Cgroup;
 use rustix::process::Signal;
+use tokio::sync::watch;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
 use super::{
     Desktop, StopOrder,
     release::release,
-    start::{NotUp, Start, Up, record, start},
+    start::{NotUp, Start, Up, end_of, held_display, kills, output_tail, record, start},
+    verdict::{Remains, Verdict},
 };
 use crate::{
+    display,
     host::Host,
     lifecycle::{EndReason, Event},
-    process::Process,
-    view::Failure,
+    process::{Ending, Process},
+    view::{Failure, Phase},
     watcher,
     work::blocking,
 };
@@ -38,7 +41,7 @@ pub fn begin(host: &Arc<Host>, desktop: Arc<Desktop>, plan: Start) {
                 run(&host, &desktop, up).await;
             }
             Err(NotUp::Stopped) => {
-                finish(&host, &desktop, EndReason::Stopped).await;
+                finish(&host, &desktop, (EndReason::Stopped, None)).await;
             }
             Err(NotUp::Failed(failure)) => fail(&host, &desktop, failure).await,
         }
@@ -57,7 +60,10 @@ pub fn adopt(host: &Arc<Host>, desktop: Arc<Desktop>, init: Process) {
     let life = async move {
         info!("adopted");
         match host.cgroup(number) {
-            Ok(group) => run(&host, &desktop, Up { init, group }).await,
+            Ok(group) => {
+                let display = display_server(&host, &desktop, &group).await;
+                run(&host, &desktop, Up { init, group, session: None, display }).await;
+            }
             // The configuration was checked when the agent started.
             Err(error) => error!(%error, "an adopted desktop cannot be watched"),
         }
@@ -66,25 +72,56 @@ pub fn adopt(host: &Arc<Host>, desktop: Arc<Desktop>, init: Process) {
     tokio::spawn(life.instrument(span));
 }
 
+/// What draws a desktop that an earlier agent has started.
+async fn display_server(host: &Host, desktop: &Desktop, group: &Cgroup) -> Option<Process> {
+    let record = desktop.view().record;
+    let dir = host.paths.desktop(record.number).display_dir();
+    match display::connect(&dir, &record.display_socket).await {
+        Ok(stream) => held_display(group, display::server(&stream)).await,
+        Err(error) => {
+            warn!(%error, "the display server is not known");
+            None
+        }
+    }
+}
+
 async fn run(host: &Arc<Host>, desktop: &Desktop, up: Up) {
-    let Up { init, group } = up;
+    let Up { ref init, ref group, .. } = up;
     let linger = host.config.deadlines.linger;
-    let reason = tokio::select! {
+    let verdict = tokio::select! {
         biased;
         order = desktop.stop_ordered() => {
-            end_session(host, desktop, order, &init, &group).await;
-            EndReason::Stopped
+            end_session(host, desktop, order, init, group).await;
+            (EndReason::Stopped, None)
         }
-        _ended = init.ended() => EndReason::InitExited,
-        only_init = watcher::only_init_left(&group, init.id().pid, linger) => match only_init {
-            Ok(()) => EndReason::Logout,
+        _ended = init.ended() => remains(desktop, None, &up).await.init_verdict(init.reap()),
+        only_init = watcher::only_init_left(group, init.id().pid, linger) => match only_init {
+            Ok(()) => remains(desktop, up.session.clone(), &up).await.verdict(),
             Err(error) => {
                 warn!(%error, "the control group cannot be read; taking the desktop down");
-                EndReason::InitExited
+                (EndReason::InitExited, None)
             }
         },
     };
-    finish(host, desktop, reason).await;
+    finish(host, desktop, verdict).await;
+}
+
+/// What is left to see of an ended session; of a `session` that is none, its
+/// own end is not looked at.
+async fn remains(
+    desktop: &Desktop,
+    session: Option<watch::Receiver<Option<Ending>>>,
+    up: &Up,
+) -> Remains {
+    Remains {
+        session: match session {
+            Some(mut session) => end_of(&mut session).await,
+            None => Ending::Unknown,
+        },
+        display: up.display.as_ref().map_or(Ending::Unknown, Process::reap),
+        oom_kills: kills(&up.group).await,
+        memory_limit_mib: desktop.view().record.limits.memory_mib,
+    }
 }
 
 /// Asks every process of the session to end, and waits for it a while.
@@ -125,7 +162,14 @@ async fn end_session(
 }
 
 /// Takes everything down and tells the end.
-async fn finish(host: &Arc<Host>, desktop: &Desktop, reason: EndReason) {
+async fn finish(host: &Arc<Host>, desktop: &Desktop, (reason, trouble): Verdict) {
+    if let Some(trouble) = trouble {
+        warn!(code = reason.code(), reason = %trouble, "ended badly");
+        let log = host.paths.desktop(desktop.view().record.number).session_log();
+        let output_tail = blocking(move || output_tail(&log)).await;
+        let code = reason.code();
+        desktop.set_failure(Failure { phase: Phase::Session, code, reason: trouble, output_tail });
+    }
     desktop.set_end(reason);
     if let Err(error) = desktop.step(Event::Stop) {
         error!(%error, "an end in the wrong place");

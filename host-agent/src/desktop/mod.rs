@@ -6,6 +6,7 @@ mod failure;
 mod live;
 mod release;
 mod start;
+mod verdict;
 
 use std::{
     sync::Arc,

@@ -12,8 +12,9 @@ use std::{
 use nix::libc::O_NOFOLLOW;
 use rolltop_launcher::cgroup::Cgroup;
 use tokio::sync::watch;
+use tracing::warn;
 
-use super::{Desktop, disk, failure::StepError};
+use super::{Desktop, disk, failure::StepError, verdict};
 use crate::{
     address::Addresses,
     bundle::{self, SessionIngredients},
@@ -51,6 +52,11 @@ pub struct Start {
 pub(super) struct Up {
     pub(super) init: Process,
     pub(super) group: Cgroup,
+    /// How the session's first process ended, once it has; none: it was begun
+    /// by an earlier agent.
+    pub(super) session: Option<watch::Receiver<Option<Ending>>>,
+    /// What draws, if it could be found out.
+    pub(super) display: Option<Process>,
 }
 
 /// Why a start came to no desktop.
@@ -148,22 +154,24 @@ async fn steps(
     desktop.mark(Phase::Display, false);
     let socket = &start.image.image.manifest.desktop.display.socket;
     let display_dir = paths.display_dir();
-    tokio::select! {
+    let server = tokio::select! {
         biased;
         answered = display::answers(&display_dir, socket, host.config.deadlines.display) => answered?,
         _order = desktop.stop_ordered() => return Ok(None),
-        error = ended_early(host, &mut session, &init, &group) => return Err(error),
-    }
+        error = ended_early(host, start, &mut session, &init, &group) => return Err(error),
+    };
     desktop.mark(Phase::Display, true);
     desktop.step(Event::Ready).map_err(illegal)?;
     record(host, desktop).await?;
-    Ok(Some(Up { init, group }))
+    let display = held_display(&group, server).await;
+    Ok(Some(Up { init, group, session: Some(session), display }))
 }
 
 /// Waits for the end of the session, or of init, which is an error until the
 /// display has answered.
 async fn ended_early(
     host: &Host,
+    start: &Start,
     session: &mut watch::Receiver<Option<Ending>>,
     init: &Process,
     group: &Cgroup,
@@ -176,10 +184,40 @@ async fn ended_early(
         // The first process may hand over to others and end: what counts is
         // that none is left.
         _either = only_init => {
-            let ending = session.wait_for(Option::is_some).await;
-            StepError::SessionEnded(ending.ok().and_then(|ending| *ending).unwrap_or(Ending::Unknown))
+            let ending = end_of(session).await;
+            // However it ended: a session that starts has no past to blame.
+            if kills(group).await > 0 {
+                StepError::OutOfMemory(verdict::out_of_memory(start.request.limits.memory_mib))
+            } else {
+                StepError::SessionEnded(ending)
+            }
         }
     }
+}
+
+/// Waits for the end of the session's first process.
+pub(super) async fn end_of(session: &mut watch::Receiver<Option<Ending>>) -> Ending {
+    // No sender any more: it could not be awaited.
+    session.wait_for(Option::is_some).await.ok().and_then(|end| *end).unwrap_or(Ending::Unknown)
+}
+
+/// Processes of the desktop that the kernel has killed for want of memory.
+pub(super) async fn kills(group: &Cgroup) -> u64 {
+    let group = group.clone();
+    blocking(move || group.oom_kills()).await.unwrap_or_else(|error| {
+        warn!(%error, "whether memory was short cannot be read");
+        0
+    })
+}
+
+/// Holds the display server `pid`, if it is a process of the desktop: only to
+/// learn how it ended.
+pub(super) async fn held_display(group: &Cgroup, pid: Option<i32>) -> Option<Process> {
+    let process = Process::open(pid?).ok()?;
+    // In the group after it is held: no other process that got its pid.
+    let group = group.clone();
+    let pids = blocking(move || watcher::pids(&group)).await.ok()?;
+    pids.contains(&process.id().pid).then_some(process)
 }
 
 async fn start_session(
@@ -250,7 +288,7 @@ fn session_io(log: &Path) -> io::Result<Io> {
 }
 
 /// The last lines in the session's log, made fit for a terminal.
-fn output_tail(log: &Path) -> Vec<String> {
+pub(super) fn output_tail(log: &Path) -> Vec<String> {
     let read = || {
         let mut file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(log)?;
         let length = file.metadata()?.len();

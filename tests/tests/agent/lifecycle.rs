@@ -9,7 +9,9 @@ use rolltop_tests::{client, display, rfb::Viewer};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::stage::{Stage, attempt, demo, eventually, exec, get, gone, host, log_out, shell};
+use crate::stage::{
+    Stage, attempt, demo, eventually, exec, get, gone, host, last_word, log_out, shell,
+};
 
 pub(crate) async fn comes_up_is_worked_in_and_goes(stage: &Stage) -> anyhow::Result<()> {
     let agent = stage.agent().await?;
@@ -48,19 +50,8 @@ pub(crate) async fn a_logout_ends_it(stage: &Stage) -> anyhow::Result<()> {
     let agent = stage.agent().await?;
     let mut api = agent.api().await?;
     client::start(&mut api, demo(1)).await?;
-    let mut events = api.watch_desktops(WatchHostDesktopsRequest {}).await?.into_inner();
-    log_out(&mut api, 1).await?;
-    let mut reason = String::new();
-    while let Some(event) = events.message().await? {
-        if let Some(Event::Desktop(desktop)) = event.event
-            && desktop.state() == DesktopState::Gone
-        {
-            reason = desktop.end_reason;
-            break;
-        }
-    }
-    ensure!(reason == "LOGOUT", "it ended for {reason}");
-    gone(&mut api, 1).await?;
+    let last = last_word(&mut api, 1, async |api| log_out(api, 1).await).await?;
+    ensure!(last.end_reason == "LOGOUT" && last.failure.is_none(), "{last:?}");
     agent.purge().await
 }
 

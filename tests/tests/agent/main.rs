@@ -10,6 +10,7 @@
 mod broker;
 mod check;
 mod crashes;
+mod endings;
 mod failures;
 mod lifecycle;
 mod network;
@@ -78,6 +79,12 @@ async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
         failures::a_display_that_never_answers,
         failures::a_display_that_is_something_else,
         failures::a_memory_hog_hurts_only_itself,
+        endings::a_session_beyond_its_memory_is_told_so,
+        endings::a_display_killed_for_memory_is_told_so,
+        endings::a_kill_long_ago_is_no_reason,
+        endings::a_display_that_crashes_is_no_logout,
+        endings::the_demo_tells_of_its_end_itself,
+        endings::too_little_memory_to_start_is_told,
         requests::bad_input_is_named,
         requests::repeated_requests_join,
         requests::old_epochs_are_refused,

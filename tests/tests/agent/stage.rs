@@ -13,7 +13,8 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use rolltop_image::{ImageStore, Manifest, Published};
 use rolltop_proto::v1::{
-    GetHostDesktopRequest, HostDesktop, ListHostDesktopsRequest, StartHostDesktopRequest,
+    DesktopState, GetHostDesktopRequest, HostDesktop, ListHostDesktopsRequest,
+    StartHostDesktopRequest, WatchHostDesktopsRequest, host_desktop_event::Event,
     start_host_desktop_response::Message,
 };
 use rolltop_tests::{
@@ -222,6 +223,31 @@ pub(crate) async fn gone(api: &mut Api, number: u32) -> anyhow::Result<()> {
         Ok(all.desktops.iter().all(|desktop| desktop.number != number))
     })
     .await
+}
+
+/// What is told last of desktop `number`, which `end` ends.
+pub(crate) async fn last_word(
+    api: &mut Api,
+    number: u32,
+    end: impl AsyncFnOnce(&mut Api) -> anyhow::Result<()>,
+) -> anyhow::Result<HostDesktop> {
+    let mut events = api.watch_desktops(WatchHostDesktopsRequest {}).await?.into_inner();
+    end(api).await?;
+    let last = async {
+        while let Some(event) = events.message().await? {
+            if let Some(Event::Desktop(desktop)) = event.event
+                && desktop.number == number
+                && matches!(desktop.state(), DesktopState::Gone | DesktopState::Failed)
+            {
+                return Ok(desktop);
+            }
+        }
+        bail!("the agent hung up")
+    };
+    let last = tokio::time::timeout(PATIENCE, last).await;
+    let last = last.with_context(|| format!("desktop {number} did not end"))??;
+    gone(api, number).await?;
+    Ok(last)
 }
 
 pub(crate) async fn get(api: &mut Api, number: u32) -> anyhow::Result<HostDesktop> {

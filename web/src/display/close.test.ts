@@ -24,6 +24,12 @@ test("why a session ended", () => {
   const cases: [string, string][] = [
     ["", "You logged out."],
     ["LOGOUT", "You logged out."],
+    ["OUT_OF_MEMORY", "This desktop ran out of memory."],
+    ["SESSION_FAILED", "The session broke."],
+    [
+      "the desktop ran out of memory: its limit is 200 MiB",
+      "The desktop ran out of memory: its limit is 200 MiB.",
+    ],
     ["IDLE_TIMEOUT", "The session ended (idle timeout)."],
     ["stopped by an operator", "Stopped by an operator."],
   ];

@@ -46,6 +46,8 @@ const END_MESSAGES = new Map([
   ["LOGOUT", "You logged out."],
   ["STOPPED", "This desktop was ended."],
   ["INIT_EXITED", "This desktop shut itself down."],
+  ["OUT_OF_MEMORY", "This desktop ran out of memory."],
+  ["SESSION_FAILED", "The session broke."],
 ]);
 
 /** A sentence for why a session ended: from its stable word, or the server's own sentence. */

@@ -167,6 +167,15 @@ impl Script {
         self.end_as(number, DesktopState::Gone, reason);
     }
 
+    /// The desktop ends by itself, and badly.
+    pub(crate) fn break_down(&self, number: u32, failure: Failure) {
+        let code = failure.code.clone();
+        if let Some(desktop) = self.desktops.lock().unwrap().get_mut(&number) {
+            desktop.failure = Some(failure);
+        }
+        self.end(number, &code);
+    }
+
     pub(crate) fn has(&self, number: u32) -> bool {
         self.desktops.lock().unwrap().contains_key(&number)
     }
