@@ -17,10 +17,11 @@ use crate::cgroup::{Cgroup, Hierarchies};
 use crate::created::{Attempt, Created, Creating};
 use crate::error::LaunchError;
 use crate::memory::{json_file, sealed_copy};
+use crate::parcel::Parcel;
 use crate::plan::{ContainerPlan, ExecPlan, ProcessPlan, TerminalPlan};
 use crate::seccomp::FilterCache;
 use crate::started::{Started, Stdio};
-use crate::wire::{self, Report, Request, Role, Task};
+use crate::wire::{self, Report, Role, Task};
 
 /// Bounds what takes no deadline from the caller: steps that are done in
 /// milliseconds unless the machine is in distress.
@@ -45,6 +46,20 @@ pub struct Launcher {
 /// A helper that runs and waits for its task. Dropping it ends it.
 #[derive(Debug)]
 pub struct ReadyHelper(Attempt);
+
+/// A running container.
+struct Container<'a> {
+    bundle: &'a Path,
+    init_pid: Pid,
+    init: BorrowedFd<'a>,
+}
+
+/// Where in a container's cgroups a process begins.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Own,
+    Visitor,
+}
 
 // === impl Launcher ===
 
@@ -184,6 +199,23 @@ impl Launcher {
         self.exec_with(self.ready()?, bundle, init_pid, init, process, stdio)
     }
 
+    /// Like [`exec`](Self::exec), as a visitor: the process and all it leaves
+    /// running are not among [`Cgroup::own_procs`] of the container.
+    ///
+    /// # Errors
+    /// See [`exec`](Self::exec).
+    pub fn visit(
+        &self,
+        bundle: &Path,
+        init_pid: Pid,
+        init: BorrowedFd<'_>,
+        process: &Process,
+        stdio: Stdio,
+    ) -> Result<Started, LaunchError> {
+        let container = Container { bundle, init_pid, init };
+        self.exec_as(self.ready()?, &container, process, stdio, Place::Visitor)
+    }
+
     /// Like [`exec`](Self::exec), by a helper that was started before.
     ///
     /// # Errors
@@ -197,6 +229,19 @@ impl Launcher {
         process: &Process,
         stdio: Stdio,
     ) -> Result<Started, LaunchError> {
+        let container = Container { bundle, init_pid, init };
+        self.exec_as(helper, &container, process, stdio, Place::Own)
+    }
+
+    fn exec_as(
+        &self,
+        helper: ReadyHelper,
+        container: &Container<'_>,
+        process: &Process,
+        stdio: Stdio,
+        place: Place,
+    ) -> Result<Started, LaunchError> {
+        let &Container { bundle, init_pid, init } = container;
         let spec = load(bundle)?;
         let mut process = ProcessPlan::new("process", process)?;
         let stdio = settle_stdio(&mut process, Some(stdio));
@@ -208,7 +253,13 @@ impl Launcher {
             user_namespace: namespaces & LinuxNamespaceType::User as u64 != 0,
             process,
         };
-        let cgroup = self.hierarchies.of_process(init_pid)?;
+        let mut cgroup = self.hierarchies.of_process(init_pid)?;
+        if let Place::Visitor = place
+            && let Some(path) =
+                spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref())
+        {
+            Cgroup::open(&self.hierarchies, path)?.lead_to_visitors(&mut cgroup)?;
+        }
         // The number could have been given to a stranger before its cgroups
         // and namespaces were read; if init lives now, it lived then.
         if !alive(init) {
@@ -236,46 +287,6 @@ impl Launcher {
         let profile: Option<&LinuxSeccomp> =
             spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
         Ok(profile.map(|profile| self.filters.get(profile)).transpose()?)
-    }
-}
-
-// === impl Parcel ===
-
-/// A request in the making.
-struct Parcel<'fd> {
-    request: Request,
-    descriptors: Vec<BorrowedFd<'fd>>,
-}
-
-impl<'fd> Parcel<'fd> {
-    fn new(task: Task) -> Self {
-        Self { request: Request { task, roles: Vec::new() }, descriptors: Vec::new() }
-    }
-
-    fn add(&mut self, role: Role, descriptor: BorrowedFd<'fd>) {
-        self.request.roles.push(role);
-        self.descriptors.push(descriptor);
-    }
-
-    fn add_cgroup(&mut self, unified: &'fd Option<OwnedFd>, legacy: &'fd [OwnedFd]) {
-        if let Some(directory) = unified {
-            self.add(Role::Unified, directory.as_fd());
-        }
-        for directory in legacy {
-            self.add(Role::Legacy, directory.as_fd());
-        }
-    }
-
-    fn add_stdio(&mut self, stdio: &'fd Stdio) {
-        if let Stdio::Files { stdin, stdout, stderr } = stdio {
-            self.add(Role::Stdin, stdin.as_fd());
-            self.add(Role::Stdout, stdout.as_fd());
-            self.add(Role::Stderr, stderr.as_fd());
-        }
-    }
-
-    fn send(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        wire::send(socket, &self.request, &self.descriptors)
     }
 }
 

@@ -37,6 +37,7 @@ mod error;
 pub mod helper;
 mod launcher;
 mod memory;
+mod parcel;
 mod plan;
 pub mod profile;
 mod seccomp;

@@ -185,6 +185,30 @@ fn exec_of_a_missing_command_is_told_and_reaped() {
 }
 
 #[test]
+fn a_visitor_and_what_it_leaves_are_told_apart() {
+    for_builtin(|| {
+        let bundle = Bundle::new("exec sleep 1000");
+        let running = Runtime::Builtin.start(&bundle);
+        let process = json!({
+            "user": { "uid": 0, "gid": 0 },
+            "args": ["/bin/sh", "-c", "sleep 1000 & exit 0"],
+            "cwd": "/",
+            "env": ["PATH=/bin:/usr/bin"],
+        });
+        let visitor = running.try_visit(&process, Stdio::Null).unwrap();
+        assert_eq!(visitor.wait().unwrap(), Exit::Code(0));
+        let cgroup = running.cgroup();
+        assert_eq!(cgroup.procs().unwrap().len(), 2, "init, and what the visitor left");
+        let own = cgroup.own_procs().unwrap();
+        let own: Vec<i32> = own.iter().map(|pid| pid.as_raw_nonzero().get()).collect();
+        assert_eq!(own, [running.pid], "init alone");
+        // Limits and counters know no difference.
+        assert_eq!(cgroup.usage().unwrap().pids, Some(2));
+        running.end();
+    });
+}
+
+#[test]
 fn exec_has_no_capability_unless_named() {
     for_builtin(|| {
         let bundle = Bundle::new("exec sleep 1000");

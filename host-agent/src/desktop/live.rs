@@ -19,7 +19,7 @@ use crate::{
     lifecycle::{EndReason, Event},
     process::{Ending, Process},
     view::{Failure, Phase},
-    watcher,
+    watcher::{self, Counting},
     work::blocking,
 };
 
@@ -95,8 +95,13 @@ async fn run(host: &Arc<Host>, desktop: &Desktop, up: Up) {
             (EndReason::Stopped, None)
         }
         _ended = init.ended() => remains(desktop, None, &up).await.init_verdict(init.reap()),
-        only_init = watcher::only_init_left(group, init.id().pid, linger) => match only_init {
-            Ok(()) => remains(desktop, up.session.clone(), &up).await.verdict(),
+        only_init = watcher::only_init_left(group, init.id().pid, Counting::Session, linger) => match only_init {
+            Ok(()) => {
+                let verdict = remains(desktop, up.session.clone(), &up).await.verdict();
+                // Commands from outside may have something to finish.
+                end_session(host, desktop, StopOrder { grace: None }, init, group).await;
+                verdict
+            }
             Err(error) => {
                 warn!(%error, "the control group cannot be read; taking the desktop down");
                 (EndReason::InitExited, None)
@@ -124,7 +129,7 @@ async fn remains(
     }
 }
 
-/// Asks every process of the session to end, and waits for it a while.
+/// Asks every process of the desktop to end, and waits for it a while.
 async fn end_session(
     host: &Host,
     desktop: &Desktop,
@@ -155,7 +160,7 @@ async fn end_session(
         warn!(%error, "cannot ask the session to end; ending it");
         return;
     }
-    let ended = watcher::only_init_left(group, pid, Duration::ZERO);
+    let ended = watcher::only_init_left(group, pid, Counting::All, Duration::ZERO);
     if tokio::time::timeout(grace, ended).await.is_err() {
         info!(?grace, "the session did not end by itself; ending it");
     }

@@ -23,10 +23,10 @@ use crate::{
     lifecycle::Event,
     process::{Ending, Process},
     request::StartRequest,
-    runtime::{Container, Executed, Io, Prepared, Runtime},
+    runtime::{Container, Executed, Io, Prepared, Role, Runtime},
     storage::Found,
     view::{Failure, Phase},
-    watcher,
+    watcher::{self, Counting},
     work::blocking,
 };
 
@@ -147,7 +147,7 @@ async fn steps(
 
     *at = Phase::Session;
     desktop.mark(Phase::Session, false);
-    let mut session = start_session(host, start, &init, prepared).await?;
+    let mut session = start_session(host, start, &init, &group, prepared).await?;
     desktop.mark(Phase::Session, true);
 
     *at = Phase::Display;
@@ -177,7 +177,7 @@ async fn ended_early(
     group: &Cgroup,
 ) -> StepError {
     let linger = host.config.deadlines.linger;
-    let only_init = watcher::only_init_left(group, init.id().pid, linger);
+    let only_init = watcher::only_init_left(group, init.id().pid, Counting::Session, linger);
     tokio::select! {
         biased;
         _ended = init.ended() => StepError::InitEnded,
@@ -224,6 +224,7 @@ async fn start_session(
     host: &Host,
     start: &Start,
     init: &Process,
+    group: &Cgroup,
     prepared: Prepared,
 ) -> Result<watch::Receiver<Option<Ending>>, StepError> {
     let request = &start.request;
@@ -241,9 +242,10 @@ async fn start_session(
     let log = paths.session_log();
     let io = session_io(&log).map_err(|source| StepError::io("open", log.display(), source))?;
     let (id, bundle) = (request.number.to_string(), paths.bundle());
-    let container = Container { id: &id, bundle: &bundle, init };
+    let container = Container { id: &id, bundle: &bundle, init, group };
     let executed = async {
-        start.runtime.exec(&container, spec, io, prepared).await.map_err(|error| {
+        let role = Role::Session(Box::new(prepared));
+        start.runtime.exec(&container, spec, io, role).await.map_err(|error| {
             if error.is_missing_program() { StepError::SessionMissing(error) } else { error.into() }
         })
     };

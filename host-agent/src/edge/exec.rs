@@ -14,7 +14,7 @@ use rustix::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::unix::pipe,
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Response, Status, Streaming};
@@ -29,8 +29,9 @@ use crate::{
     host::Host,
     lifecycle::State,
     process::{Ending, Process},
-    runtime::{Container, Io, Prepared},
+    runtime::{Container, Io, Role},
     terminal::Terminal,
+    view::View,
 };
 
 const CHUNK: usize = 16 * 1024;
@@ -62,7 +63,7 @@ pub(super) async fn exec(
             let terminal = terminal.ok_or_else(|| internal(&io::Error::other("no terminal")))?;
             resize(&terminal, size);
             let terminal = Terminal::new(terminal).map_err(|error| internal(&error))?;
-            tokio::spawn(with_terminal(process, terminal, incoming, sender));
+            tokio::spawn(with_terminal(process, terminal, desktop.subscribe(), incoming, sender));
         }
         None => {
             let (streams, io) = streams().map_err(|error| internal(&error))?;
@@ -121,8 +122,9 @@ async fn begin(
         bundle::exec(&record.account, start.as_root, start.command, start.environment, terminal)
             .map_err(|error| invalid_field("start", error.to_string()))?;
     let (id, bundle) = (record.number.to_string(), host.paths.desktop(record.number).bundle());
-    let container = Container { id: &id, bundle: &bundle, init: &init };
-    match runtime.exec(&container, spec, io, Prepared::default()).await {
+    let group = host.cgroup(record.number).map_err(|error| internal(&error))?;
+    let container = Container { id: &id, bundle: &bundle, init: &init, group: &group };
+    match runtime.exec(&container, spec, io, Role::Visitor).await {
         Ok(executed) => Ok((executed.process, executed.terminal)),
         Err(error) if error.is_missing_program() => {
             Err(status(Code::NotFound, "COMMAND_MISSING", chain(&error)))
@@ -176,6 +178,7 @@ async fn with_pipes(
 async fn with_terminal(
     process: Process,
     terminal: Terminal,
+    mut desktop: watch::Receiver<View>,
     mut incoming: Streaming<ExecRequest>,
     sender: Sender,
 ) {
@@ -206,7 +209,24 @@ async fn with_terminal(
             }
         }
     };
-    finish(&process, &sender, input, output, process.ended()).await;
+    // Shells do not heed being asked to end as other programs are (SIGTERM): the
+    // desktop hangs up.
+    let ends = async {
+        // An error: the desktop is gone altogether, and so is the command. Not
+        // held on to, for as long as it is the desktop cannot go on.
+        drop(desktop.wait_for(|view| view.state() != State::Running).await);
+        if let Err(error) = process.signal(Signal::HUP) {
+            tracing::warn!(%error, "a terminal cannot be hung up");
+        }
+        process.ended().await
+    };
+    let ended = async {
+        tokio::select! {
+            told = process.ended() => told,
+            told = ends => told,
+        }
+    };
+    finish(&process, &sender, input, output, ended).await;
 }
 
 /// Runs until the command has ended and its output is through, or the caller

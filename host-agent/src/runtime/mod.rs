@@ -1,21 +1,21 @@
 //! What makes containers: the built-in launcher, or any OCI runtime binary.
 //! Both get the same bundle and nothing else.
 
+mod error;
 mod oci;
 
 use std::{
     collections::BTreeMap,
-    io,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use oci_spec::runtime::Process as ProcessSpec;
-use rolltop_launcher::{Creating, LaunchError, Launcher, Pid, ReadyHelper, Stdio};
-use thiserror::Error;
+use rolltop_launcher::{Creating, LaunchError, Launcher, Pid, ReadyHelper, Stdio, cgroup::Cgroup};
 
+pub use self::error::RuntimeError;
 use self::oci::OciBinary;
 use crate::{config::Runtimes, paths::Paths, process::Process, work::blocking};
 
@@ -69,6 +69,18 @@ pub struct Container<'a> {
     pub bundle: &'a Path,
     /// Its init.
     pub init: &'a Process,
+    /// Its control group.
+    pub group: &'a Cgroup,
+}
+
+/// What a process is to its container.
+#[derive(Debug)]
+pub enum Role {
+    /// The session: the desktop lasts as long as it does.
+    Session(Box<Prepared>),
+    /// A command from outside: neither it nor what it leaves running keeps the
+    /// desktop.
+    Visitor,
 }
 
 /// Where a process in a container reads and writes.
@@ -94,33 +106,6 @@ pub struct Executed {
     pub process: Process,
     /// The terminal's other end.
     pub terminal: Option<OwnedFd>,
-}
-
-/// A container or a process in it could not be made.
-#[derive(Debug, Error)]
-pub enum RuntimeError {
-    /// By the launcher.
-    #[error(transparent)]
-    Launch(#[from] LaunchError),
-    /// By a runtime binary.
-    #[error("{program} {verb} failed: {message}")]
-    Oci {
-        /// The binary.
-        program: PathBuf,
-        /// `create`, `start`, `exec` or `delete`.
-        verb: &'static str,
-        /// What it wrote, or why it could not be run.
-        message: String,
-    },
-    /// Around it.
-    #[error("cannot {verb}")]
-    Io {
-        /// What was tried.
-        verb: &'static str,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
 }
 
 // === impl RuntimeSet ===
@@ -244,7 +229,7 @@ impl Runtime {
         container: &Container<'_>,
         spec: ProcessSpec,
         io: Io,
-        prepared: Prepared,
+        role: Role,
     ) -> Result<Executed, RuntimeError> {
         let (pid, terminal) = match self {
             Self::Builtin { launcher, .. } => {
@@ -262,17 +247,26 @@ impl Runtime {
                 blocking(move || {
                     use std::os::fd::AsFd as _;
                     let init = pidfd.as_fd();
-                    let started = match prepared.session {
-                        Some(helper) => {
-                            launcher.exec_with(helper, &bundle, pid, init, &spec, stdio)?
-                        }
-                        None => launcher.exec(&bundle, pid, init, &spec, stdio)?,
+                    let started = match role {
+                        Role::Session(prepared) => match prepared.session {
+                            Some(helper) => {
+                                launcher.exec_with(helper, &bundle, pid, init, &spec, stdio)?
+                            }
+                            None => launcher.exec(&bundle, pid, init, &spec, stdio)?,
+                        },
+                        Role::Visitor => launcher.visit(&bundle, pid, init, &spec, stdio)?,
                     };
                     Ok::<_, LaunchError>((started.pid.as_raw_nonzero().get(), started.terminal))
                 })
                 .await?
             }
-            Self::Oci(binary) => binary.exec(container, &spec, io).await?,
+            Self::Oci(binary) => {
+                let executed = binary.exec(container, &spec, io).await?;
+                if let Role::Visitor = role {
+                    make_visitor(container.group.clone(), executed.0).await;
+                }
+                executed
+            }
         };
         let process = Process::open(pid)
             .map_err(|source| RuntimeError::Io { verb: "watch the new process", source })?;
@@ -298,28 +292,24 @@ impl Runtime {
     }
 }
 
+/// Runtime binaries begin a process in the container's own cgroup.
+async fn make_visitor(group: Cgroup, pid: i32) {
+    let moved = blocking(move || match Pid::from_raw(pid) {
+        Some(pid) => group.add_visitor(pid),
+        None => Ok(()),
+    });
+    if let Err(error) = moved.await {
+        // It may just have ended. If not, it keeps the desktop until it does.
+        tracing::debug!(pid, %error, "a command counts as part of the session");
+    }
+}
+
 impl Created {
     /// Pid of the waiting init.
     pub fn pid(&self) -> i32 {
         match self {
             Self::Builtin(created) => created.pid().as_raw_nonzero().get(),
             Self::Oci { pid } => *pid,
-        }
-    }
-}
-
-impl RuntimeError {
-    /// The program asked for is not in the image, or cannot be run there.
-    pub fn is_missing_program(&self) -> bool {
-        match self {
-            Self::Launch(error) => matches!(error, LaunchError::NoSuchCommand { .. }),
-            // runc's words for ENOENT and EACCES on the first argument.
-            Self::Oci { message, .. } => {
-                message.contains("no such file or directory")
-                    || message.contains("executable file not found")
-                    || message.contains("permission denied")
-            }
-            Self::Io { .. } => false,
         }
     }
 }

@@ -17,6 +17,7 @@ mod network;
 mod requests;
 mod stage;
 mod storage;
+mod visitors;
 
 use std::process::ExitCode;
 
@@ -92,6 +93,9 @@ async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
         broker::desktops_outlive_a_killed_broker,
         broker::a_logout_without_a_broker_is_found_out,
         broker::a_broker_killed_in_a_start_leaves_one_desktop,
+        visitors::what_a_command_leaves_keeps_no_desktop,
+        visitors::a_shell_is_hung_up_when_the_desktop_ends,
+        visitors::a_command_may_finish_when_its_user_logs_out,
         check::rehearses_beside_a_running_agent,
         crashes::desktops_outlive_a_killed_agent,
         crashes::half_made_desktops_are_taken_away,

@@ -19,6 +19,7 @@ mod files;
 mod hierarchies;
 mod limits;
 mod usage;
+mod visitors;
 
 use std::fs;
 use std::io;

@@ -199,6 +199,13 @@ impl Running {
         launcher().exec(&self.bundle, init.pid, init.pidfd.as_fd(), &process, stdio)
     }
 
+    /// The same, as a visitor.
+    pub fn try_visit(&self, process: &Value, stdio: Stdio) -> Result<Started, LaunchError> {
+        let init = self.init.as_ref().unwrap();
+        let process = serde_json::from_value(process.clone()).unwrap();
+        launcher().visit(&self.bundle, init.pid, init.pidfd.as_fd(), &process, stdio)
+    }
+
     /// Ends init, and reaps it.
     pub fn kill_init(&mut self) {
         let init = self.init.as_ref().unwrap();
