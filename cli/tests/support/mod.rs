@@ -114,6 +114,10 @@ impl Rig {
             .env("TERM", "xterm-256color")
             .stdin(Stdio::null())
             .current_dir(self.home.path());
+        // What the program has run is noted with the tests' own, if at all.
+        if let Some(profile) = std::env::var_os("LLVM_PROFILE_FILE") {
+            command.env("LLVM_PROFILE_FILE", profile);
+        }
         command
     }
 
