@@ -65,15 +65,31 @@ impl Process {
     /// # Errors
     /// There is none.
     pub fn open(pid: i32) -> io::Result<Self> {
-        let raw = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+        // A record on disk may hold anything.
+        let raw = (pid > 0).then_some(pid).and_then(Pid::from_raw);
+        let raw = raw.ok_or(io::ErrorKind::InvalidInput)?;
         let pidfd = pidfd_open(raw, PidfdFlags::empty())?;
         Ok(Self { id: ProcessId::of(pid)?, pidfd })
+    }
+
+    /// Holds the process that has `pid` now; `None` when there is none. To be
+    /// preferred where "gone" and "cannot tell" lead to different ends.
+    ///
+    /// # Errors
+    /// Nothing to do with the process: no descriptor is free, say.
+    pub fn find(pid: i32) -> io::Result<Option<Self>> {
+        match Self::open(pid) {
+            Ok(process) => Ok(Some(process)),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Holds the process named by `id`, if it still lives.
     ///
     /// # Errors
-    /// It is gone; its pid may be another's now.
+    /// It is gone ([`is_gone`]); its pid may be another's now. Or no descriptor
+    /// is free.
     pub fn reopen(id: ProcessId) -> io::Result<Self> {
         let process = Self::open(id.pid)?;
         if process.id == id { Ok(process) } else { Err(io::ErrorKind::NotFound.into()) }
@@ -139,6 +155,11 @@ impl Process {
     }
 }
 
+/// `true` when this error tells that a process is no more.
+pub fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ESRCH as i32)
+}
+
 impl From<ExitStatus> for Ending {
     fn from(status: ExitStatus) -> Self {
         use std::os::unix::process::ExitStatusExt as _;
@@ -163,6 +184,17 @@ impl std::fmt::Display for Ending {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gone_is_told_from_cannot_tell() {
+        assert!(Process::find(i32::MAX).unwrap().is_none());
+        assert!(Process::find(std::process::id() as i32).unwrap().is_some());
+        assert!(Process::find(-1).is_err(), "no pid at all");
+        assert!(!is_gone(&io::Error::from_raw_os_error(Errno::EMFILE as i32)));
+        let me = ProcessId::of(std::process::id() as i32).unwrap();
+        let other = ProcessId { start_time: me.start_time + 1, ..me };
+        assert!(is_gone(&Process::reopen(other).unwrap_err()));
+    }
 
     #[tokio::test]
     #[expect(clippy::zombie_processes, reason = "reaping it by pidfd is what is tested")]

@@ -1,18 +1,18 @@
 //! What a new agent does first: adopt the desktops that live, take away what
 //! is half-made. It asks the kernel; a record only says what to ask for.
 
-use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, error::Error, fs, io, path::Path, sync::Arc, time::Instant};
 
 use rolltop_overlay::OverlayKind;
 use tracing::{error, info, warn};
 
 use crate::{
     address::{Number, number_of_link},
-    desktop::{adopt, release},
+    desktop::{adopt, release, sentence},
     host::Host,
     lifecycle::State,
-    process::Process,
-    record::Record,
+    process::{Process, is_gone},
+    record::{Record, RecordError},
     view::View,
     work::blocking,
 };
@@ -34,13 +34,18 @@ pub async fn recover(host: &Arc<Host>) -> Recovered {
     let mut found = Recovered::default();
     for number in traces(host).await {
         match living(host, number).await {
-            Some((record, init)) => {
+            Err(error) => {
+                // It may well live. The next start of the agent looks again.
+                error!(%number, error = %sentence(&*error), "cannot tell whether a desktop lives; leaving it alone");
+                found.stuck += 1;
+            }
+            Ok(Some((record, init))) => {
                 let Some(view) = view_of(host, record) else { continue };
                 let desktop = host.registry.adopt(view);
                 adopt(host, desktop, init);
                 found.adopted += 1;
             }
-            None => {
+            Ok(None) => {
                 let errors = release(host, number, None).await;
                 for error in &errors {
                     error!(%number, %error, "remains of a desktop cannot be taken away");
@@ -104,20 +109,32 @@ fn number(name: &str) -> Option<Number> {
     (number.to_string() == name).then_some(number)
 }
 
-/// The record and init of a desktop that was running and still is.
-async fn living(host: &Arc<Host>, number: Number) -> Option<(Record, Process)> {
+/// The record and init of a desktop that was running and still is. An error
+/// tells neither that it lives nor that it does not.
+async fn living(
+    host: &Arc<Host>,
+    number: Number,
+) -> Result<Option<(Record, Process)>, Box<dyn Error + Send + Sync>> {
     let path = host.paths.desktop(number).record();
     let record = match blocking(move || Record::read(&path)).await {
         Ok(record) => record,
+        Err(RecordError::Read { source, .. }) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(source.into());
+        }
         Err(error) => {
             warn!(%number, %error, "no usable record: taking down what is there");
-            return None;
+            return Ok(None);
         }
     };
     if record.number != number || record.state != State::Running {
-        return None;
+        return Ok(None);
     }
-    Process::reopen(record.init?).ok().filter(|init| !init.has_ended()).map(|init| (record, init))
+    let Some(init) = record.init else { return Ok(None) };
+    match Process::reopen(init) {
+        Ok(init) => Ok((!init.has_ended()).then_some((record, init))),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn view_of(host: &Host, record: Record) -> Option<View> {

@@ -88,14 +88,17 @@ async fn display_server(host: &Host, desktop: &Desktop, group: &Cgroup) -> Optio
 async fn run(host: &Arc<Host>, desktop: &Desktop, up: Up) {
     let Up { ref init, ref group, .. } = up;
     let linger = host.config.deadlines.linger;
+    let session_ended = watcher::patiently(|| {
+        watcher::only_init_left(group, init.id().pid, Counting::Session, linger)
+    });
     let verdict = tokio::select! {
         biased;
         order = desktop.stop_ordered() => {
             end_session(host, desktop, order, init, group).await;
             (EndReason::Stopped, None)
         }
-        _ended = init.ended() => remains(desktop, None, &up).await.init_verdict(init.reap()),
-        only_init = watcher::only_init_left(group, init.id().pid, Counting::Session, linger) => match only_init {
+        _ended = watcher::patiently(|| init.ended()) => remains(desktop, None, &up).await.init_verdict(init.reap()),
+        only_init = session_ended => match only_init {
             Ok(()) => {
                 let verdict = remains(desktop, up.session.clone(), &up).await.verdict();
                 // Commands from outside may have something to finish.
@@ -147,10 +150,11 @@ async fn end_session(
         blocking(move || {
             let pids = watcher::pids(&group).map_err(io::Error::other)?;
             let others = pids.into_iter().filter(|other| *other != pid);
-            // A process that has gone in the meantime needs no signal.
-            let asked = others.filter_map(|other| Process::open(other).ok());
-            for process in asked {
-                process.signal(Signal::TERM)?;
+            for other in others {
+                // One that has gone in the meantime needs no signal.
+                if let Some(process) = Process::find(other)? {
+                    process.signal(Signal::TERM)?;
+                }
             }
             io::Result::Ok(())
         })

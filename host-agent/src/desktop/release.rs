@@ -95,7 +95,10 @@ async fn end_processes(host: &Host, group: Cgroup) -> Result<(), ReleaseError> {
         let group = group.clone();
         let pids = blocking(move || watcher::pids(&group)).await?;
         // Held before they are killed: a pid may be reused afterwards.
-        pids.into_iter().filter_map(|pid| Process::open(pid).ok()).collect()
+        // One that is not held is not reaped, and holds up the end of init.
+        let held = pids.into_iter().filter_map(|pid| Process::find(pid).transpose());
+        let held: io::Result<_> = held.collect();
+        held.map_err(|source| ReleaseError::io("hold", "its processes", source))?
     };
     // Each is reaped as it ends, whatever the order: init's own end waits until
     // nothing of its pid namespace is left, processes of ours in it included.
