@@ -94,6 +94,7 @@ async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
         broker::a_logout_without_a_broker_is_found_out,
         broker::a_broker_killed_in_a_start_leaves_one_desktop,
         visitors::what_a_command_leaves_keeps_no_desktop,
+        visitors::a_command_of_any_runtime_keeps_no_desktop,
         visitors::a_shell_is_hung_up_when_the_desktop_ends,
         visitors::a_command_may_finish_when_its_user_logs_out,
         check::rehearses_beside_a_running_agent,
