@@ -27,6 +27,7 @@ use crate::overlay_file::OverlayFile;
 use crate::overlay_mount::{OverlayMountError, mount_overlay};
 use crate::repair::{RepairError, Repaired, make_mountable};
 use crate::scratch_mount::{attach_ext4, ext4};
+use crate::sharing::holder;
 use crate::step::{Step, StepError};
 
 /// What to join, and where.
@@ -106,6 +107,14 @@ pub enum OpenError {
         /// The error.
         #[source]
         source: io::Error,
+    },
+    /// Another host has it mounted, as ext4's multiple mount protection tells.
+    #[error("overlay {} is in use on host {host:?}", overlay.display())]
+    HeldElsewhere {
+        /// The overlay file.
+        overlay: PathBuf,
+        /// What that host calls itself.
+        host: String,
     },
     /// The layers could not be joined.
     #[error("join layers in {}", mount_dir.display())]
@@ -289,10 +298,11 @@ pub(crate) fn mount_disk(
     let overlay = place.overlay.path();
     let device = attach_ext4(file.as_fd())
         .map_err(|source| OpenError::Loop { overlay: overlay.to_owned(), source })?;
-    let disk = ext4(&device).map_err(|(log, error)| OpenError::Ext4 {
-        overlay: overlay.to_owned(),
-        log,
-        source: error.into(),
+    let disk = ext4(&device).map_err(|(log, error)| match holder(file) {
+        Some(host) if error == Errno::BUSY => {
+            OpenError::HeldElsewhere { overlay: overlay.to_owned(), host }
+        }
+        _ => OpenError::Ext4 { overlay: overlay.to_owned(), log, source: error.into() },
     })?;
     grow::complete(file, disk.as_fd(), overlay)?;
     furnish(disk.as_fd())?;

@@ -16,22 +16,25 @@ use crate::deletion::remove;
 use crate::dir_lock::DirLock;
 use crate::draft::{Draft, DraftError, sync_dir};
 use crate::lock::{Locked, NotLocked, lock};
-use crate::options::OverlayOptions;
+use crate::options::{Durability, OverlayOptions};
 use crate::overlay_file::{OverlayEntry, OverlayFile, OverlayKind};
 use crate::places::{Places, kind_of, record};
 use crate::record::Record;
+use crate::sharing::Sharing;
 use crate::size::OverlaySize;
 use crate::sparse_copy::copy_sparse;
 use crate::step::{Step, StepError};
 use crate::store_error::StoreError;
 use crate::superblock::{Condition, Superblock};
-use crate::template::template;
+use crate::template::{Layout, template};
 use crate::usage::{Mounted, usage_of};
 
 /// The overlay files of a host, in one directory.
 #[derive(Debug)]
 pub struct Overlays {
     pub(crate) places: Places,
+    /// Kept overlays get multiple mount protection.
+    shared: bool,
 }
 
 // === impl Overlays ===
@@ -44,13 +47,23 @@ impl Overlays {
     /// # Errors
     /// The step that failed.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with(dir, Sharing::Detect)
+    }
+
+    /// [`open`](Self::open), for who knows whether other hosts reach the
+    /// directory. It matters for kept overlays made from now on.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn open_with(dir: &Path, sharing: Sharing) -> Result<Self, StoreError> {
         for dir in (Places { dir: dir.to_owned() }).all() {
             drop(DirLock::create(&dir)?);
         }
         // As the kernel names files that are attached.
         let places = Places { dir: dir.canonicalize().step("resolve", dir)? };
         crate::recovery::recover(&places)?;
-        Ok(Self { places })
+        let shared = sharing.is_shared(&places.dir)?;
+        Ok(Self { places, shared })
     }
 
     /// Makes an overlay, or gives the kept one of that name if there is one,
@@ -171,7 +184,12 @@ impl Overlays {
             OverlayKind::Volatile(_) => OverlayOptions::volatile(),
         };
         let templates = self.places.templates();
-        let template = template(&templates, size, options.durability)?;
+        let layout = match options.durability {
+            Durability::Volatile => Layout::Plain,
+            Durability::Kept if self.shared => Layout::SharedJournal,
+            Durability::Kept => Layout::Journal,
+        };
+        let template = template(&templates, size, layout)?;
         let draft = Draft::create(path)?;
         copy_sparse(&template, draft.file()).step("copy template to", draft.path())?;
         let uuid = Uuid::new_v4();

@@ -10,7 +10,6 @@ use thiserror::Error;
 
 use crate::dir_lock::DirLock;
 use crate::draft::{Draft, DraftError};
-use crate::options::Durability;
 use crate::scratch_mount::BLOCK_BYTES;
 use crate::size::OverlaySize;
 use crate::step::{Step, StepError};
@@ -49,6 +48,17 @@ pub enum TemplateError {
     Step(#[from] StepError),
 }
 
+/// How the ext4 of a template is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// For volatile overlays.
+    Plain,
+    /// For kept ones.
+    Journal,
+    /// For kept ones that other hosts reach: with multiple mount protection.
+    SharedJournal,
+}
+
 // === impl TemplateError ===
 
 impl TemplateError {
@@ -62,9 +72,9 @@ impl TemplateError {
 pub(crate) fn template(
     dir: &Path,
     size: OverlaySize,
-    durability: Durability,
+    layout: Layout,
 ) -> Result<File, TemplateError> {
-    let path = path(dir, size, durability);
+    let path = path(dir, size, layout);
     if let Ok(file) = File::open(&path) {
         return Ok(file);
     }
@@ -80,7 +90,7 @@ pub(crate) fn template(
     command
         .env("MKE2FS_CONFIG", "/dev/null")
         .env("LC_ALL", "C")
-        .args(arguments(size, durability))
+        .args(arguments(size, layout))
         .arg(draft.path());
     let answer = tool::run_on(draft.file(), "mkfs.ext4", &mut command, DEADLINE)?;
     if !answer.status.success() {
@@ -92,15 +102,16 @@ pub(crate) fn template(
     File::open(&path).step("open", &path).map_err(TemplateError::from)
 }
 
-fn path(dir: &Path, size: OverlaySize, durability: Durability) -> PathBuf {
-    let kind = match durability {
-        Durability::Kept => "journal",
-        Durability::Volatile => "plain",
+fn path(dir: &Path, size: OverlaySize, layout: Layout) -> PathBuf {
+    let kind = match layout {
+        Layout::Plain => "plain",
+        Layout::Journal => "journal",
+        Layout::SharedJournal => "shared",
     };
     dir.join(format!("{}-{kind}-{REVISION}.ext4", size.mib()))
 }
 
-fn arguments(size: OverlaySize, durability: Durability) -> Vec<OsString> {
+fn arguments(size: OverlaySize, layout: Layout) -> Vec<OsString> {
     // No resize_inode: it would write 4 MiB more, and growing works without.
     // metadata_csum_seed: a copy gets its own UUID by an edit of one block.
     // sparse_super, not sparse_super, which the kernel does not grow.
@@ -112,10 +123,13 @@ fn arguments(size: OverlaySize, durability: Durability) -> Vec<OsString> {
     // the default, tells the kernel so, or it would zero them once mounted.
     let extended = String::from("lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0");
     let mut arguments: Vec<String> = Vec::new();
-    if durability == Durability::Kept {
+    if layout != Layout::Plain {
         features.push_str(",has_journal");
         let mib = (size.mib() / JOURNAL_PART).clamp(*JOURNAL_MIB.start(), *JOURNAL_MIB.end());
         arguments.extend(["-J".to_owned(), format!("size={mib}")]);
+    }
+    if layout == Layout::SharedJournal {
+        features.push_str(",mmp");
     }
     for (flag, value) in [
         ("-b", BLOCK_BYTES.to_string()),
