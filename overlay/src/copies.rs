@@ -1,7 +1,6 @@
 //! Copies of kept overlays, which share blocks where the file system can.
 
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -129,7 +128,9 @@ impl Overlays {
                 Err(error) => Ok(Err(error).step("copy to", draft.path())?),
             };
         };
-        syncfs(live.disk().as_fd()).step("sync the file system in", path)?;
+        // It may have been rolled back meanwhile.
+        let from = File::open(path).step("open", path)?;
+        syncfs(live.disk()).step("sync the file system in", path)?;
         let frozen = Frozen::new(&self.places, kind, &live, path)?;
         let copied = copy_changes(&from, draft.file(), Some(frozen.until()));
         frozen.thaw()?;

@@ -83,10 +83,17 @@ pub(crate) fn remove(path: &Path) -> Result<(), StepError> {
     }
 }
 
+// === impl Overlays ===
+
 impl Overlays {
-    /// The directory of the snapshots of an overlay that is going; not if
-    /// something is still in it, such as the copy in the making of another call.
-    fn remove_snapshot_dir(&self, kind: &OverlayKind, name: &OverlayName) -> Result<(), StepError> {
+    /// The directory of the snapshots of an overlay; not if something is in it,
+    /// such as the copy in the making of another call. The caller holds the lock
+    /// of the kind.
+    pub(crate) fn remove_snapshot_dir(
+        &self,
+        kind: &OverlayKind,
+        name: &OverlayName,
+    ) -> Result<(), StepError> {
         let dir = self.places.snapshots(kind, name);
         match std::fs::remove_dir(&dir) {
             Err(error)

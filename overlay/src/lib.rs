@@ -5,8 +5,13 @@
 //! ext4 ([`Overlays`]). [`open_root`] joins them in a directory, [`close_root`]
 //! takes them apart again, from any process, knowing nothing but that directory.
 //!
-//! All calls block, most for a millisecond or two, and all may run side by side,
-//! in several processes too.
+//! [`Overlays`] also looks after the files: growing, trimming, checking and
+//! repairing them, snapshots, clones, archives. The example `care` goes through
+//! all of it. A home volume is a file of the same sort, mounted by
+//! [`open_volume`].
+//!
+//! All calls block, most for a millisecond or two, copies for as long as they
+//! take, and all may run side by side, in several processes too.
 #![forbid(unsafe_code)]
 
 mod archive;
@@ -24,6 +29,7 @@ mod grow;
 mod layout;
 mod live;
 mod lock;
+mod mending;
 pub mod mountinfo;
 mod mounting;
 mod name;
@@ -59,6 +65,7 @@ pub use close::{CloseReport, close_root};
 pub use draft::DraftError;
 pub use find::{FindError, FoundRoot, find_roots};
 pub use freeze::FreezeError;
+pub use mending::Mended;
 pub use mounting::{deisolate, isolate};
 pub use name::{BaseKey, NAME_MAX_BYTES, NameError, OverlayName, SnapshotName};
 pub use open::{OpenError, OpenPlan, OpenRoot, open_root, open_shifted_root};

@@ -40,7 +40,7 @@ pub enum Repaired {
 pub enum RepairError {
     /// There is no ext4 in the file that could be checked.
     #[error(
-        "overlay {} is damaged ({reason}) and was left as it is; try e2fsck -b 32768 on a copy",
+        "overlay {} is damaged ({reason}) and was left as it is; have it repaired, or roll it back",
         overlay.display()
     )]
     Unknown {
@@ -51,7 +51,8 @@ pub enum RepairError {
     },
     /// e2fsck gave up.
     #[error(
-        "overlay {} is damaged ({reason}), and e2fsck cannot repair it by itself: {output}",
+        "overlay {} is damaged ({reason}), and what e2fsck does unasked is not enough: {output}; \
+         have it repaired, or roll it back",
         overlay.display()
     )]
     NotRepairable {
@@ -114,7 +115,7 @@ pub(crate) fn make_clean(file: &File, path: &Path) -> Result<(), RepairError> {
 }
 
 /// A copy of a mounted file system carries its owner's mark.
-fn clear_mmp(file: &File, path: &Path) -> Result<(), RepairError> {
+pub(crate) fn clear_mmp(file: &File, path: &Path) -> Result<(), RepairError> {
     let mut command = Command::new("tune2fs");
     command.args(["-f", "-E", "clear_mmp"]).arg(path);
     let answer = run(file, path, "tune2fs", &mut command)?;

@@ -56,7 +56,7 @@ impl Sharing {
                 let found = statfs(dir).step("statfs", dir)?.f_type;
                 // Sign and width of the field differ between machines; the
                 // numbers have 32 bits.
-                Ok(SHARED_FILE_SYSTEMS.iter().any(|magic| found as u32 == *magic))
+                Ok(SHARED_FILE_SYSTEMS.contains(&(found as u32)))
             }
         }
     }

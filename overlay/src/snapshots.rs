@@ -53,11 +53,33 @@ impl Overlays {
             let (length, limit) = (description.len(), MAX_DESCRIPTION_BYTES);
             return Err(StoreError::Description { length, limit });
         }
-        // Once more below, under the lock; here it saves a copy.
+        // Once more below; here it saves a copy.
         self.check_room_for(kind, name)?;
+        if !self.places.overlay(kind).exists() {
+            return Err(StoreError::NotFound(kind.clone()));
+        }
+        let names = self.kind_lock(kind)?;
         let dir = self.snapshot_dir(kind)?;
+        let draft = Draft::create(&snapshot(&dir, name))?;
+        drop(names);
+        let taken = self.fill_snapshot(kind, name, description, draft);
+        if taken.is_err() {
+            // The error says more than what this could.
+            drop(self.tidy_snapshots(kind));
+        }
+        taken?;
+        self.snapshot_in(&dir, name)
+    }
+
+    fn fill_snapshot(
+        &self,
+        kind: &OverlayKind,
+        name: &SnapshotName,
+        description: &str,
+        draft: Draft,
+    ) -> Result<(), StoreError> {
+        let dir = self.places.snapshots(kind, kept_name(kind)?);
         let path = snapshot(&dir, name);
-        let draft = Draft::create(&path)?;
         self.copy_current(kind, &draft).map_err(|error| self.or_no_space(error))?;
         draft.file().sync_all().step("sync", draft.path())?;
         let names = self.kind_lock(kind)?;
@@ -73,7 +95,14 @@ impl Overlays {
         })?;
         sync_dir(&dir)?;
         drop(names);
-        self.snapshot_in(&dir, name)
+        Ok(())
+    }
+
+    fn tidy_snapshots(&self, kind: &OverlayKind) -> Result<(), StoreError> {
+        let names = self.kind_lock(kind)?;
+        self.remove_snapshot_dir(kind, kept_name(kind)?)?;
+        drop(names);
+        Ok(())
     }
 
     /// The snapshots of a kept overlay, oldest first.
@@ -112,6 +141,7 @@ impl Overlays {
             return Ok(false);
         }
         self.remove_snapshot(kind, name)?;
+        self.remove_snapshot_dir(kind, kept_name(kind)?)?;
         drop(names);
         Ok(true)
     }
@@ -273,7 +303,11 @@ impl Overlays {
         Ok(dir)
     }
 
-    fn snapshot_in(&self, dir: &Path, name: &SnapshotName) -> Result<Snapshot, StoreError> {
+    pub(crate) fn snapshot_in(
+        &self,
+        dir: &Path,
+        name: &SnapshotName,
+    ) -> Result<Snapshot, StoreError> {
         let path = snapshot(dir, name);
         let found = path.metadata().step("stat", &path)?;
         let about = match records::read(&record(&path)) {

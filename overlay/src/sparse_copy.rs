@@ -167,6 +167,16 @@ mod tests {
     use std::io::Read;
     use std::os::unix::fs::MetadataExt;
 
+    #[test]
+    fn changes_are_copied_until_time_is_up() {
+        let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        from.write_all_at(&[1; 9000], 0).unwrap();
+        let past = Some(Instant::now());
+        assert_eq!(copy_changes(&from, &to, past).unwrap(), Copied::OutOfTime);
+        assert_eq!(copy_changes(&from, &to, None).unwrap(), Copied::All);
+        assert!(contents(&to) == contents(&from));
+    }
+
     const PIECE: u64 = 128 * 1024;
 
     fn contents(mut file: &File) -> Vec<u8> {
@@ -195,6 +205,12 @@ mod tests {
             copy_through_memory(&from, &by_hand, 0, pieces.len() as u64 * PIECE + odd).unwrap();
             prop_assert!(contents(&copied) == contents(&from));
             prop_assert!(contents(&by_hand) == contents(&from));
+            let later = tempfile::tempfile().unwrap();
+            later.set_len(13 * PIECE).unwrap();
+            later.write_all_at(&[7; 9000], 3 * PIECE + 100).unwrap();
+            prop_assert_eq!(copy_changes(&from, &later, None).unwrap(), Copied::All);
+            prop_assert!(contents(&later) == contents(&from));
+            prop_assert!(later.metadata().unwrap().blocks() <= from.metadata().unwrap().blocks() + 16);
             let blocks = |file: &File| file.metadata().unwrap().blocks();
             prop_assert!(blocks(&copied) <= blocks(&from) + 16);
         }

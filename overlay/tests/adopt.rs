@@ -87,6 +87,55 @@ fn of_openers_at_the_same_time_exactly_one_wins() {
     });
 }
 
+/// Not a test: it opens while another grabs its loop devices.
+#[test]
+#[ignore = "started by another test"]
+fn helper_opens_in_a_race() {
+    let host = Host { dir: PathBuf::from(std::env::var_os(HELPER_DIR).unwrap()) };
+    let overlay = host.overlays().get(&persistent("desk")).unwrap();
+    host.base();
+    support::steps::begin();
+    host.open(1, &overlay, None).unwrap();
+    support::steps::end();
+}
+
+#[test]
+fn a_loop_device_that_another_grabs_first_is_given_up_for_the_next() {
+    const LOOP_CONFIGURE: u64 = 0x4C0A;
+    on_a_host_of_its_own(|host| {
+        let overlay = host.overlays().create(&persistent("desk"), size(64)).unwrap();
+        let grabber = host.dir.join("grabber");
+        fs::write(&grabber, vec![0; 1 << 20]).unwrap();
+        let losetup = |args: &[&std::ffi::OsStr]| {
+            assert!(Command::new("losetup").args(args).status().unwrap().success(), "{args:?}");
+        };
+        let mut grabbed = Vec::new();
+        let dir = host.dir.to_str().unwrap();
+        let outcome =
+            support::steps::watch("helper_opens_in_a_race", &[(HELPER_DIR, dir)], |call| {
+                // Between "this one is free" and "attach to it".
+                if call.number == nix::libc::SYS_ioctl
+                    && call.arguments[1] == LOOP_CONFIGURE
+                    && grabbed.len() < 3
+                {
+                    let fd = format!("/proc/{}/fd/{}", call.pid, call.arguments[0]);
+                    let device = fs::read_link(fd).unwrap();
+                    losetup(&[device.as_ref(), grabber.as_ref()]);
+                    grabbed.push(device);
+                }
+                false
+            });
+        assert!(matches!(outcome, support::steps::Outcome::Ended { .. }), "{outcome:?}");
+        assert_eq!(grabbed.len(), 3);
+        let found = find_roots(&host.run().join("desktops")).unwrap();
+        assert_eq!(found[0].overlay.as_ref().unwrap().0, overlay.path());
+        for device in &grabbed {
+            losetup(&["-d".as_ref(), device.as_ref()]);
+        }
+        host.close(1);
+    });
+}
+
 /// Without a child process, which would hold the mounts of other threads.
 fn make_file_as(id: u32, dir: &Path) {
     let dir = fs::File::open(dir).unwrap();

@@ -134,6 +134,117 @@ fn damage_that_only_the_kernel_finds_leaves_nothing_mounted() {
     });
 }
 
+#[test]
+fn what_is_refused_can_be_repaired_and_the_damaged_one_is_kept() {
+    on_a_host_of_its_own(|host| {
+        let overlays = host.overlays();
+        type Damage = fn(&OverlayFile);
+        let kinds: [(&str, Damage); 4] = [
+            ("superblock", |overlay| {
+                let file = OpenOptions::new().write(true).open(overlay.path()).unwrap();
+                file.write_all_at(&[0; 1024], 1024).unwrap();
+            }),
+            ("root", |overlay| {
+                debugfs(overlay.path(), "clri <2>");
+                debugfs(overlay.path(), "set_super_value state 2");
+            }),
+            ("journal", |overlay| {
+                debugfs(overlay.path(), "clri <8>");
+                debugfs(overlay.path(), "set_super_value state 2");
+            }),
+            ("length", |overlay| {
+                let file = OpenOptions::new().write(true).open(overlay.path()).unwrap();
+                file.set_len(255 << 20).unwrap();
+            }),
+        ];
+        for (what, damage) in kinds {
+            let desk = persistent(what);
+            // Two groups of blocks: large enough for a backup superblock.
+            let overlay = overlays.create(&desk, size(256)).unwrap();
+            host.write_in(&desk, "letter", "dear");
+            damage(&overlay);
+            let damaged = fs::read(overlay.path()).unwrap();
+            let refused = host.open(1, &overlay, None);
+            if let Ok(opened) = &refused {
+                // e2fsck makes a new journal unasked.
+                assert_eq!(what, "journal", "{opened:?}");
+                host.close(1);
+                continue;
+            }
+            assert_nothing_mounted(host);
+            let mended = overlays.repair(&desk).unwrap();
+            assert!(mended.kept.automatic);
+            assert!(!mended.report.is_empty());
+            let opened = host.open(1, &overlay, None).unwrap();
+            let letter = fs::read_to_string(opened.root.join("letter"));
+            // Without its root, the file is in lost+found, under another name.
+            assert!(letter.is_ok_and(|text| text == "dear") || what == "root", "{what}");
+            host.close(1);
+            let kept = host
+                .dir
+                .join(format!("overlays/snapshots/persistent/{what}/{}.ext4", mended.kept.name));
+            if what != "root" {
+                assert!(fs::read(kept).unwrap() == damaged, "{what}");
+            }
+        }
+        let empty = overlays.create(&persistent("empty"), size(64)).unwrap();
+        File::create(empty.path()).unwrap();
+        let error = overlays.repair(empty.kind()).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged(_)), "{error}");
+        assert_eq!(empty.path().metadata().unwrap().len(), 0);
+    });
+}
+
+/// Random bytes in what ext4 keeps about the files: it opens or is refused, a
+/// file is right or cannot be read, and after a repair it opens again.
+#[test]
+fn random_damage_never_gives_wrong_contents() {
+    on_a_host_of_its_own(|host| {
+        let overlays = host.overlays();
+        let overlay = used_overlay(host, "desk");
+        let good = fs::read(overlay.path()).unwrap();
+        let data = good.windows(4).position(|bytes| bytes == b"dear").unwrap() / 4096;
+        let used: Vec<usize> = (0..good.len() / 4096)
+            .filter(|block| *block != data)
+            .filter(|block| good[block * 4096..][..4096].iter().any(|byte| *byte != 0))
+            .collect();
+        let (mut refused, mut repaired) = (0, 0);
+        for seed in 0..24_u64 {
+            let mut state = seed;
+            let mut random = |below: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
+                usize::try_from(state >> 33).unwrap() % below
+            };
+            let mut bad = good.clone();
+            for _ in 0..=random(20) {
+                let at = used[random(used.len())] * 4096 + random(4096);
+                bad[at] ^= 1 << random(8);
+            }
+            fs::write(overlay.path(), &bad).unwrap();
+            match host.open(1, &overlay, None) {
+                Ok(opened) => {
+                    if let Ok(text) = fs::read_to_string(opened.root.join("letter")) {
+                        assert_eq!(text, "dear", "seed {seed}");
+                    }
+                    host.close(1);
+                }
+                Err(_) => {
+                    refused += 1;
+                    assert_nothing_mounted(host);
+                    assert_eq!(overlay.path().metadata().unwrap().len(), 64 << 20);
+                    if let Ok(mended) = overlays.repair(overlay.kind()) {
+                        repaired += 1;
+                        host.open(1, &overlay, None).unwrap();
+                        host.close(1);
+                        overlays.delete_snapshot(overlay.kind(), &mended.kept.name).unwrap();
+                    }
+                }
+            }
+        }
+        assert!(refused > 3 && repaired > 3, "{refused} refused, {repaired} repaired");
+    });
+}
+
 #[derive(Debug, PartialEq)]
 enum RepairErrorKind {
     Unknown,

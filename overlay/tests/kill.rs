@@ -62,7 +62,7 @@ fn helper_works() {
             drop(overlays.import(&persistent("twin"), &mut from, size(1024)).unwrap());
         }
         "delete" => assert!(overlays.delete_with_snapshots(&desk).unwrap()),
-        "trim" => drop(overlays.trim(&desk).map(drop).unwrap()),
+        "trim" => assert!(overlays.trim(&desk).is_ok()),
         "recover" => drop(host.overlays()),
         other => panic!("{other}"),
     }
@@ -156,14 +156,13 @@ fn kill_everywhere(host: &Host, case: &Case<'_>) {
         }
         let outcome = steps::run("helper_works", &env, kill_at);
         if case.running && host.desktop(1).join("root").exists() {
-            // Recovery comes first, as in the agent: what is frozen is thawed.
-            let overlays = host.overlays();
+            // The guard has thawed it by now: without, this would hang.
             if case.work != "close" {
                 let root = host.desktop(1).join("root");
                 fs::write(root.join("alive"), "").unwrap();
                 File::open(&root).unwrap().sync_all().unwrap();
                 fs::remove_file(root.join("alive")).unwrap();
-                assert!(matches!(overlays.check(&desk), Ok(Health::InUse)));
+                assert!(matches!(host.overlays().check(&desk), Ok(Health::InUse)));
             }
         }
         assert!(close_root(&host.desktop(1)).errors.is_empty());

@@ -6,6 +6,7 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::process::Command;
 
 use rolltop_overlay::*;
 use support::{
@@ -240,5 +241,27 @@ fn homes_are_volumes_of_their_own() {
         assert_eq!(kinds, [persistent("alice"), alice.clone()]);
         assert!(overlays.delete_with_snapshots(&alice).unwrap());
         assert!(overlays.get(&persistent("alice")).is_ok());
+    });
+}
+
+#[test]
+fn what_was_left_frozen_is_thawed_at_the_next_start() {
+    on_a_host_of_its_own(|host| {
+        let overlay = host.overlays().create(&persistent("desk"), size(64)).unwrap();
+        let opened = host.open(1, &overlay, None).unwrap();
+        let disk = host.desktop(1).join("disk");
+        let freeze = || Command::new("fsfreeze").arg("--freeze").arg(&disk).status().unwrap();
+        assert!(freeze().success());
+        let marker = host.dir.join("overlays/frozen/persistent.desk.ext4");
+        let held = File::create(&marker).unwrap();
+        // Who holds the marker is at work.
+        rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        drop(host.overlays());
+        assert!(!freeze().success(), "it was thawed under another's hands");
+        drop(held);
+        drop(host.overlays());
+        assert!(!marker.exists());
+        fs::write(opened.root.join("letter"), "dear").unwrap();
+        host.close(1);
     });
 }

@@ -90,6 +90,28 @@ pub(crate) enum Outcome {
 /// its step `kill_at`, counted from 0. Programs it has started run on to their
 /// end, for which this waits.
 pub(crate) fn run(helper: &str, env: &[(&str, &str)], kill_at: Option<usize>) -> Outcome {
+    watch(helper, env, |call| kill_at == Some(call.step))
+}
+
+/// A call that a child is about to make.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// Of the thread that makes it.
+    pub(crate) pid: Pid,
+    /// Counted from 0.
+    pub(crate) step: usize,
+    pub(crate) number: libc::c_long,
+    pub(crate) arguments: Vec<u64>,
+}
+
+/// [`run`], where `before` is asked before each step whether to kill; the child
+/// waits for the answer.
+#[expect(clippy::zombie_processes, reason = "the tracer waits for it, and for its children")]
+pub(crate) fn watch(
+    helper: &str,
+    env: &[(&str, &str)],
+    mut before: impl FnMut(&Call) -> bool,
+) -> Outcome {
     nix::sys::prctl::set_child_subreaper(true).unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", helper, "--ignored", "--test-threads=1"])
@@ -98,13 +120,13 @@ pub(crate) fn run(helper: &str, env: &[(&str, &str)], kill_at: Option<usize>) ->
         .spawn()
         .unwrap();
     let child = Pid::from_raw(child.id().try_into().unwrap());
-    let outcome = trace(child, kill_at);
+    let outcome = trace(child, &mut before);
     // Whatever it started is ours now.
     while !matches!(waitpid(None, Some(WaitPidFlag::__WALL)), Err(Errno::ECHILD)) {}
     outcome
 }
 
-fn trace(child: Pid, kill_at: Option<usize>) -> Outcome {
+fn trace(child: Pid, before: &mut dyn FnMut(&Call) -> bool) -> Outcome {
     let flags = Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD);
     let (mut tracee, mut ended, mut steps, mut previous) = (None, false, 0, -1);
     loop {
@@ -132,17 +154,17 @@ fn trace(child: Pid, kill_at: Option<usize>) -> Outcome {
             WaitStatus::Stopped(pid, signal) => ptrace::syscall(pid, signal).unwrap(),
             WaitStatus::PtraceEvent(pid, ..) => ptrace::syscall(pid, None).unwrap(),
             WaitStatus::PtraceSyscall(pid) => {
-                if let Some(number) = entered(pid)
-                    && !HARMLESS.contains(&number)
+                if let Some(call) = entered(pid, steps)
+                    && !HARMLESS.contains(&call.number)
                     // Of calls in a row, in a copy say, the first stands for all.
-                    && number != previous
+                    && call.number != previous
                 {
-                    previous = number;
-                    if kill_at == Some(steps) {
+                    previous = call.number;
+                    steps += 1;
+                    if before(&call) {
                         kill(child, Signal::SIGKILL).unwrap();
                         continue;
                     }
-                    steps += 1;
                 }
                 // Killed by now, if not by us.
                 if ptrace::syscall(pid, None) == Err(Errno::ESRCH) {
@@ -154,13 +176,16 @@ fn trace(child: Pid, kill_at: Option<usize>) -> Outcome {
     }
 }
 
-/// The number of the call that a stopped thread is about to make; `None` if it
-/// comes back from one.
-fn entered(pid: Pid) -> Option<libc::c_long> {
+/// The call that a stopped thread is about to make; `None` if it comes back
+/// from one.
+fn entered(pid: Pid, step: usize) -> Option<Call> {
     if ptrace::syscall_info(pid).ok()?.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
         return None;
     }
     // The number is in a union there, which safe code does not look into.
     let text = std::fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
-    text.split(' ').next()?.parse().ok()
+    let mut fields = text.split_whitespace();
+    let number = fields.next()?.parse().ok()?;
+    let hex = |field: &str| u64::from_str_radix(field.trim_start_matches("0x"), 16).ok();
+    Some(Call { pid, step, number, arguments: fields.map_while(hex).collect() })
 }
