@@ -9,7 +9,7 @@ use crate::dir_lock::DirLock;
 use crate::draft::clear_abandoned;
 use crate::freeze::thaw_abandoned;
 use crate::places::{Places, deleted_kind, making_kind, record};
-use crate::snapshots::is_unfinished;
+use crate::rollback::is_unfinished;
 use crate::step::{Step, StepError};
 use crate::store::finish_making;
 use crate::store_error::StoreError;
