@@ -9,7 +9,8 @@ use crate::{
     config::Config,
     desktop::StopOrder,
     host::{Host, HostError},
-    recovery::recover,
+    recovery::{let_go, recover},
+    work::blocking,
 };
 
 /// Why a host could not be left as it was.
@@ -43,6 +44,8 @@ pub async fn purge(config: Config) -> Result<(), PurgeError> {
     if recovered.stuck > 0 {
         return Err(PurgeError::Stuck(recovered.stuck));
     }
+    let its = Arc::clone(&host);
+    blocking(move || let_go(&its)).await;
     drop(host);
     let left = Host::purge(&config).await;
     if left.is_empty() { Ok(()) } else { Err(PurgeError::Left(left)) }

@@ -13,6 +13,7 @@ use crate::{
     lifecycle::State,
     process::{Process, is_gone},
     record::{Record, RecordError},
+    storage::Used,
     view::View,
     work::blocking,
 };
@@ -54,6 +55,10 @@ pub async fn recover(host: &Arc<Host>) -> Recovered {
             }
         }
     }
+    if found.stuck == 0 {
+        let its = Arc::clone(host);
+        blocking(move || let_go(&its)).await;
+    }
     info!(
         adopted = found.adopted,
         removed = found.removed,
@@ -62,6 +67,22 @@ pub async fn recover(host: &Arc<Host>) -> Recovered {
         "recovered"
     );
     found
+}
+
+/// Lets go of the versions that no desktop uses. Only while nothing can be
+/// started. Blocking.
+pub(crate) fn let_go(host: &Host) {
+    let used: Vec<Used> = host
+        .registry
+        .all()
+        .iter()
+        .filter_map(|desktop| {
+            let record = desktop.view().record;
+            let name = record.image.split([':', '@']).next()?;
+            Some((name.parse().ok()?, record.version.parse().ok()?))
+        })
+        .collect();
+    host.storage.let_go(&used);
 }
 
 /// Numbers of which anything is there. A directory is made before and removed

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::gc::{Candidate, Policy, Uses, Verdict, decide};
+use crate::listing::{Broken, Listed};
 use crate::lock::{self, Sharing};
 use crate::name::{ImageName, VersionId};
 use crate::publish::{HALF_MADE, LOCK, sync};
@@ -42,7 +43,7 @@ pub struct Judgement {
     /// Images in which something is being published: their remains may live.
     pub busy: Vec<ImageName>,
     /// What is there and cannot be used; it stays, for a person to look at.
-    pub broken: Vec<crate::listing::Broken>,
+    pub broken: Vec<Broken>,
 }
 
 /// A version out of everybody's sight; it comes back unless it is destroyed.
@@ -75,17 +76,14 @@ impl ImageStore {
         now: SystemTime,
     ) -> Result<Judgement, StoreError> {
         let listing = self.list()?;
-        let mut candidates = Vec::new();
-        for listed in &listing.versions {
-            let published = &listed.published;
-            candidates.push(Candidate {
-                name: published.name.clone(),
-                version: published.version.clone(),
-                tags: listed.tags.clone(),
-                retired: self.retirement(&published.name, &published.version)?.is_some(),
-                published_at: published.manifest.published_at,
-            });
-        }
+        let candidate = |listed: &Listed| Candidate {
+            name: listed.published.name.clone(),
+            version: listed.published.version.clone(),
+            tags: listed.tags.clone(),
+            retired: listed.retired.is_some(),
+            published_at: listed.published.manifest.published_at,
+        };
+        let candidates: Vec<Candidate> = listing.versions.iter().map(candidate).collect();
         let verdicts = decide(&candidates, uses, policy, now);
         let versions = listing.versions.into_iter().zip(verdicts);
         let mut judgement = Judgement {

@@ -48,7 +48,9 @@ pub use gc::{Candidate, GRACE, Policy, Uses, Verdict, decide};
 pub use import::{ImportError, ImportOptions, Imported, import, take_in};
 pub use listing::{Broken, Listed, Listing};
 pub use manifest::{Manifest, RootKind};
-pub use name::{ImageName, ImageRef, MAX_NAME_BYTES, NameError, Selector, Tag, VersionId};
+pub use name::{
+    HostName, ImageName, ImageRef, MAX_NAME_BYTES, NameError, Selector, Tag, VersionId,
+};
 pub use oci::OciError;
 pub use prepare::{PrepareError, prepare};
 pub use publish::{ManifestInput, PublishError};

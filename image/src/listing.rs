@@ -8,24 +8,27 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::name::{ImageName, NameError, Tag, VersionId};
+use crate::retire::Retirement;
 use crate::store::{ImageStore, Published, StoreError, TAGS, VERSIONS, io_error};
 
 /// Everything a store holds.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Versions that can be started, by image and age, oldest first.
+    /// Versions that are sound, by image and age, oldest first.
     pub versions: Vec<Listed>,
     /// What is there and cannot be used.
     pub broken: Vec<Broken>,
 }
 
-/// A version and the tags that point at it.
+/// A version and what was decided about it.
 #[derive(Debug)]
 pub struct Listed {
     /// The version.
     pub published: Published,
     /// In name order.
     pub tags: Vec<Tag>,
+    /// Set where nothing new is to start from it.
+    pub retired: Option<Retirement>,
 }
 
 /// Something in a store that cannot be used.
@@ -66,10 +69,14 @@ impl ImageStore {
         for entry in names_or_broken(&versions, listing) {
             let listed = parse_name::<VersionId>(&versions, &entry).and_then(|version| {
                 let path = versions.join(&entry);
-                self.version(name, &version).map_err(|error| Broken { path, error })
+                self.version(name, &version)
+                    .and_then(|published| Ok((self.retirement(name, &version)?, published)))
+                    .map_err(|error| Broken { path, error })
             });
             match listed {
-                Ok(published) => found.push(Listed { published, tags: Vec::new() }),
+                Ok((retired, published)) => {
+                    found.push(Listed { published, tags: Vec::new(), retired });
+                }
                 Err(broken) => listing.broken.push(broken),
             }
         }

@@ -69,6 +69,12 @@ const TAG: Kind = Kind {
     first: is_lower_or_digit,
     rest: is_version_char,
 };
+const HOST: Kind = Kind {
+    what: "host name",
+    rule: "letters, digits, '.', '_' and '-', beginning with a letter or digit",
+    first: |c| c.is_ascii_alphanumeric(),
+    rest: |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'),
+};
 const VERSION: Kind = Kind { what: "image version", ..TAG };
 
 fn is_lower_or_digit(c: char) -> bool {
@@ -145,6 +151,11 @@ name_type!(
     /// A movable pointer to a version, such as `stable`. Safe as one path component.
     Tag,
     TAG
+);
+name_type!(
+    /// A host that uses images. Safe as one path component.
+    HostName,
+    HOST
 );
 name_type!(
     /// An immutable version of an image. Safe as one path component.

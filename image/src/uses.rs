@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::io::Errno;
 
 use crate::lock::{self, Sharing};
-use crate::name::{ImageName, Tag, VersionId};
+use crate::name::{HostName, ImageName, VersionId};
 use crate::publish::{LOCK, sync};
 use crate::store::{ImageStore, Published, StoreError, io_error};
 
@@ -51,7 +51,7 @@ impl ImageStore {
     ///
     /// # Errors
     /// [`StoreError::NoVersion`] if it has been removed meanwhile.
-    pub fn hold(&self, host: &Tag, published: &Published) -> Result<Noted, StoreError> {
+    pub fn hold(&self, host: &HostName, published: &Published) -> Result<Noted, StoreError> {
         let (name, version) = (&published.name, &published.version);
         // Who removes a version has this lock alone.
         let path = self.path.join(name).join(LOCK);
@@ -76,7 +76,7 @@ impl ImageStore {
     /// Takes back whatever `host` has noted, but for `kept`.
     pub fn release_all_but(
         &self,
-        host: &Tag,
+        host: &HostName,
         kept: &[(ImageName, VersionId)],
     ) -> Result<(), StoreError> {
         let dir = self.host_dir(host.as_str());

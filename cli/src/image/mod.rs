@@ -88,8 +88,9 @@ impl Command {
             Self::Show { image, store: Some(store) } => {
                 let store = ImageStore::open(store)?;
                 let found = store.find(&image)?;
+                let retired = store.retirement(&found.name, &found.version)?;
                 let view = local::view(&found, tags(&store, &image.name, &found.version)?);
-                app.output.show(&version::with_retirement(view, &store, &found)?)
+                app.output.show(&version::with_retirement(view, retired.as_ref()))
             }
             Self::Show { image, store: None } => {
                 let mut images = in_cluster(app).await?;
@@ -120,8 +121,7 @@ fn is(version: &ImageVersion, image: &ImageRef) -> bool {
 
 /// What is broken is told beside what is not.
 fn list_local(app: &App, store: PathBuf) -> Result<(), Failure> {
-    let store = ImageStore::open(store)?;
-    let listing = store.list()?;
+    let listing = ImageStore::open(store)?.list()?;
     for broken in &listing.broken {
         let failure = Failure::from_broken(broken);
         // Without standard error, the list is all there is.
@@ -129,10 +129,9 @@ fn list_local(app: &App, store: PathBuf) -> Result<(), Failure> {
     }
     let images = listing.versions.iter().map(|listed| {
         let tags = listed.tags.iter().map(Tag::to_string).collect();
-        let view = local::view(&listed.published, tags);
-        version::with_retirement(view, &store, &listed.published)
+        version::with_retirement(local::view(&listed.published, tags), listed.retired.as_ref())
     });
-    app.output.show(&ImageList { images: images.collect::<Result<Vec<ImageView>, _>>()? })
+    app.output.show(&ImageList { images: images.collect::<Vec<ImageView>>() })
 }
 
 fn move_tag(app: &App, image: &ImageRef, tag: &Tag, store: PathBuf) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use rolltop_image::{ImageRef, ImageStore, Published, Selector};
+use rolltop_image::{ImageRef, ImageStore, Published, Retirement, Selector};
 use serde_json::json;
 use tonic::Code;
 
@@ -123,16 +123,11 @@ pub(super) fn untag(app: &App, image: &ImageRef, store: &Path) -> Result<(), Fai
     app.output.done(&format!("removed {image}; its version stays"), &document)
 }
 
-/// Tells of a retirement what the listing does not.
-pub(super) fn with_retirement(
-    mut view: ImageView,
-    store: &ImageStore,
-    published: &Published,
-) -> Result<ImageView, Failure> {
-    view.retired =
-        store.retirement(&published.name, &published.version)?.map(|retirement| RetiredView {
-            at: prost_types::Timestamp::from(retirement.at).to_string(),
-            reason: Some(retirement.reason).filter(|text| !text.is_empty()),
-        });
-    Ok(view)
+/// The view of a version, with the word that it is retired.
+pub(super) fn with_retirement(mut view: ImageView, retired: Option<&Retirement>) -> ImageView {
+    view.retired = retired.map(|retirement| RetiredView {
+        at: prost_types::Timestamp::from(retirement.at).to_string(),
+        reason: Some(retirement.reason.clone()).filter(|text| !text.is_empty()),
+    });
+    view
 }

@@ -62,7 +62,8 @@ impl HostAgent for Service {
         for (path, error) in &listing.broken {
             tracing::warn!(path = %path.display(), error, "an image version cannot be used");
         }
-        let images = listing.versions.iter().map(convert::image).collect();
+        let images =
+            listing.versions.iter().filter(|l| l.retired.is_none()).map(convert::image).collect();
         Ok(Response::new(v1::ListImagesResponse { images }))
     }
 

@@ -82,6 +82,8 @@ pub enum FaultKind {
     NoImage,
     /// The image has no such tag or version.
     NoVersion,
+    /// It is there, but nothing new is to start from it.
+    Retired,
     /// It is there, but cannot be used.
     ImageBroken,
     /// The server cannot be reached, or refuses.
@@ -129,6 +131,7 @@ impl FaultKind {
     fn code(self) -> &'static str {
         match self {
             Self::NoImage | Self::NoVersion => "IMAGE_UNKNOWN",
+            Self::Retired => "IMAGE_RETIRED",
             Self::ImageBroken => "IMAGE_BROKEN",
             Self::Unreachable => "STORAGE_UNREACHABLE",
             Self::NotMounted => "IMAGE_NOT_MOUNTED",
@@ -144,6 +147,7 @@ impl From<&StoreError> for Fault {
         let kind = match error {
             StoreError::NoImage(_) => FaultKind::NoImage,
             StoreError::NoTag(..) | StoreError::NoVersion(..) => FaultKind::NoVersion,
+            StoreError::Retired(..) => FaultKind::Retired,
             _ => FaultKind::ImageBroken,
         };
         Self { kind, text: sentence(error) }

@@ -96,7 +96,8 @@ fn list(export: &Export) -> Answer {
         let tags = listed.tags.iter().map(ToString::to_string).collect();
         version(&path, &listed.published, tags)
     };
-    let versions = listing.versions.iter().map(told).collect::<Result<_, _>>()?;
+    let startable = listing.versions.iter().filter(|listed| listed.retired.is_none());
+    let versions = startable.map(told).collect::<Result<_, _>>()?;
     let told = |broken: &Broken| (broken.path.clone(), sentence(&broken.error));
     Ok(Done::Listed(versions, listing.broken.iter().map(told).collect()))
 }

@@ -5,6 +5,7 @@
 mod fault;
 pub mod helper;
 mod identity;
+mod in_use;
 mod nfs;
 mod pool;
 mod protocol;
@@ -17,7 +18,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use rolltop_image::{ImageName, ImageRef, ImageStore, Listed, Published, Root, StoreError};
+use rolltop_image::{
+    HostName, ImageName, ImageRef, ImageStore, Listed, Published, Root, StoreError,
+};
 use rolltop_overlay::{
     BaseKey, BaseRoots, BaseSource, IdMap, OpenPlan, OverlayFile, open_root, open_shifted_root,
 };
@@ -25,6 +28,7 @@ use rolltop_overlay::{
 pub use self::{
     fault::{Fault, FaultKind, StorageError},
     identity::{BaseFacts, IdentityError, IdentityMaps, Ids, IdsKind, choose},
+    in_use::Used,
     nfs::{look_at_store, take_away},
 };
 use self::{nfs::NfsStore, protocol::Map};
@@ -38,6 +42,8 @@ use crate::{
 /// on a store on NFS for its deadline at most.
 #[derive(Debug)]
 pub struct Storage {
+    /// By which uses are noted.
+    host: HostName,
     stores: Vec<Store>,
     bases: BaseRoots,
     /// Which of the mounted base roots can be ID-mapped.
@@ -101,7 +107,11 @@ impl Storage {
         let stores: Vec<_> = config.images.iter().map(open).collect::<Result<_, StorageError>>()?;
         forget_others(&stores, paths)?;
         let bases = BaseRoots::open(&paths.bases())?;
-        Ok(Self { stores, bases, mappable: Mutex::default() })
+        let host = config
+            .name
+            .parse()
+            .map_err(|source| StoreError::Name { path: config.name.clone().into(), source })?;
+        Ok(Self { host, stores, bases, mappable: Mutex::default() })
     }
 
     /// The version that `image` means now, in the first store that has an image
@@ -163,7 +173,8 @@ impl Storage {
         let key = base_key(&found.image)?;
         let known = self.mappable().get(&key).copied();
         let (path, mappable) = match &self.stores[found.origin.0] {
-            Store::Local(_) => {
+            Store::Local(store) => {
+                in_use::hold(&self.host, store, &found.image)?;
                 let source = match &found.image.root {
                     Root::Erofs(file) => BaseSource::Erofs(file.clone()),
                     Root::Directory(dir) => BaseSource::Directory(dir.clone()),
@@ -225,6 +236,13 @@ impl Storage {
 // === impl Store ===
 
 impl Store {
+    fn as_local(&self) -> Option<&ImageStore> {
+        match self {
+            Self::Local(store) => Some(store),
+            Self::Nfs(_) => None,
+        }
+    }
+
     fn as_nfs(&self) -> Option<&NfsStore> {
         match self {
             Self::Nfs(store) => Some(store),

@@ -74,7 +74,8 @@ impl NfsStore {
         let listed = |version: &Version| {
             let tags = version.tags.iter().map(|tag| tag.parse()).collect::<Result<_, _>>();
             let tags = tags.map_err(|error| self.no_sense(format!("{error}")))?;
-            Ok(Listed { published: self.published(version)?, tags })
+            // The helper leaves retired ones out.
+            Ok(Listed { published: self.published(version)?, tags, retired: None })
         };
         let versions = versions.iter().map(listed).collect::<Result<_, StorageError>>()?;
         Ok(Listing { versions, broken })

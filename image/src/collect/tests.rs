@@ -4,7 +4,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::manifest::RootKind;
-use crate::name::Tag;
+use crate::name::{HostName, Tag};
 use crate::publish::ManifestInput;
 use crate::uses::Noted;
 
@@ -15,7 +15,7 @@ fn day(days: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_700_000_000 + days * 86_400)
 }
 
-fn host(name: &str) -> Tag {
+fn host(name: &str) -> HostName {
     name.parse().unwrap()
 }
 

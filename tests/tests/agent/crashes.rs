@@ -13,7 +13,7 @@ use rolltop_tests::{agent::Agent, client};
 use crate::stage::{Stage, attempt, demo, eventually, get, gone, kept, log_out, shell};
 
 /// `kill -9`; its desktops run on.
-async fn murder(agent: Agent) -> anyhow::Result<()> {
+pub(crate) async fn murder(agent: Agent) -> anyhow::Result<()> {
     let pid = i32::try_from(agent.pid()?)?;
     kill(Pid::from_raw(pid), Signal::SIGKILL)?;
     drop(agent);

@@ -12,6 +12,7 @@ mod check;
 mod crashes;
 mod endings;
 mod failures;
+mod images;
 mod lifecycle;
 mod network;
 mod requests;
@@ -75,6 +76,8 @@ async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
         storage::only_an_explicit_call_deletes,
         storage::a_full_disk_is_said_and_leaves_nothing,
         storage::an_overlay_larger_than_the_disk_is_refused,
+        images::an_imported_archive_is_a_desktop,
+        images::what_is_in_use_outlives_a_killed_agent,
         failures::a_session_that_dies_tells_why,
         failures::an_image_without_its_session_command,
         failures::a_display_that_never_answers,
