@@ -4,7 +4,11 @@
 //! One test alone: it waits for whatever child there is.
 
 #![cfg(target_arch = "x86_64")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends here when what it stands on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test ends here when what it stands on fails"
+)]
 
 #[path = "support/killed.rs"]
 #[allow(unreachable_pub, reason = "shared by path")]
@@ -38,7 +42,8 @@ impl Ground {
     }
 
     fn publish(&self) -> Vec<String> {
-        let (root, manifest, store) = (self.text("root"), self.text("manifest"), self.text("images"));
+        let (root, manifest, store) =
+            (self.text("root"), self.text("manifest"), self.text("images"));
         ["image", "publish", "demo", &root, "--manifest", &manifest, "--store", &store]
             .into_iter()
             .chain(["--format", "directory", "--tag", "stable"])
@@ -71,7 +76,9 @@ impl Ground {
 
     /// Nothing but versions and locks is left in the store.
     fn tidy(&self) {
-        for dir in ["images/demo/versions", "images/demo/tags", "images/demo/retired", "images/.build"] {
+        for dir in
+            ["images/demo/versions", "images/demo/tags", "images/demo/retired", "images/.build"]
+        {
             let Ok(entries) = fs::read_dir(self.path(dir)) else { continue };
             for entry in entries {
                 let name = entry.unwrap().file_name().into_string().unwrap();
@@ -142,7 +149,8 @@ fn collecting(ground: &Ground) {
     assert_eq!(retired, 1);
     copy(&ground.path("images"), &template);
     let store = ground.text("images");
-    let gc: Vec<String> = ["image", "gc", "--store", &store, "--offline", "--yes"].map(str::to_owned).into();
+    let gc: Vec<String> =
+        ["image", "gc", "--store", &store, "--offline", "--yes"].map(str::to_owned).into();
     let mut last = 0;
     for at in 1.. {
         fs::remove_dir_all(ground.path("images")).unwrap();

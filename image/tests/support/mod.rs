@@ -56,7 +56,9 @@ impl Place {
             fs::write(&path, "#!/bin/sh\n").unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        std::os::unix::fs::symlink("usr/bin", root.join("bin")).unwrap();
+        if !root.join("bin").is_symlink() {
+            std::os::unix::fs::symlink("usr/bin", root.join("bin")).unwrap();
+        }
         fs::write(root.join("etc/hostname"), "where-it-was-made\n").unwrap();
         std::os::unix::fs::chown(root.join("home/ada"), Some(1000), Some(1000)).unwrap();
         root
