@@ -1,7 +1,11 @@
 //! A recipe upon a published version: its files and commands for real, in a
 //! root that has little more than a shell.
 
-#![expect(clippy::unwrap_used, reason = "a test ends here when what it stands on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test ends here when what it stands on fails"
+)]
 
 mod support;
 

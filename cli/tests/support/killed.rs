@@ -111,12 +111,7 @@ fn follow(leader: Pid, at: usize) -> End {
 
 /// Waits for every thread that is still to be told of.
 fn reap(child: &mut Child) {
-    loop {
-        match waitpid(None, Some(WaitPidFlag::__WALL)) {
-            Err(Errno::ECHILD) => break,
-            Ok(_) | Err(_) => {}
-        }
-    }
+    while waitpid(None, Some(WaitPidFlag::__WALL)) != Err(Errno::ECHILD) {}
     // Its end was taken above: there is nothing left for this to find.
     child.try_wait().ok();
 }

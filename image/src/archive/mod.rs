@@ -10,6 +10,7 @@ mod member;
 mod sparse;
 mod unpack;
 mod whiteout;
+mod write;
 mod xattr;
 
 use std::io;

@@ -2,21 +2,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec};
 use rustix::io::Errno;
 
 use super::member::{Kind, Member};
 use super::whiteout::Meaning;
+use super::write::{dress_unopened, fill, set_times, write_with_holes};
 use super::{ArchiveError, Guarded, Limits, Unpacked, xattr};
 use crate::tree::{InnerPath, Place, Tree};
 
-/// Reads and holes are of this size.
+/// Reads are of this size.
 const CHUNK: usize = 64 << 10;
-/// What runs of zeros must fill to become a hole.
-const HOLE: usize = 4096;
 
 /// Whether `.wh.` names take something away, or are names like others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +193,7 @@ impl<'t> Unpacker<'t> {
         let path = &member.path;
         let made = || {
             if path.is_root() {
-                return Ok(self.tree.root().try_clone_to_owned()?);
+                return self.tree.root().try_clone_to_owned();
             }
             let place = self.tree.place_made(path)?;
             if place.file_type()? != Some(FileType::Directory) {
@@ -332,50 +331,6 @@ impl<'t> Unpacker<'t> {
 fn failed(verb: &'static str, path: &InnerPath) -> impl Fn(io::Error) -> ArchiveError + use<> {
     let path = path.to_string();
     move |source| ArchiveError::Member { verb, path: path.clone(), source }
-}
-
-/// Owner, time and, but for links, mode of what has just been made and is not to be opened.
-fn dress_unopened(place: &Place<'_>, member: &Member, mode: bool) -> Result<(), Errno> {
-    let (dir, name, owner) = (&place.dir, place.name, member.owner);
-    let nofollow = AtFlags::SYMLINK_NOFOLLOW;
-    rustix::fs::chownat(dir, name, Some(owner.user), Some(owner.group), nofollow)?;
-    if mode {
-        rustix::fs::chmodat(dir, name, member.mode, AtFlags::empty())?;
-    }
-    rustix::fs::utimensat(dir, name, &times(member.modified), nofollow)
-}
-
-fn times(modified: Timespec) -> Timestamps {
-    Timestamps { last_access: modified, last_modification: modified }
-}
-
-fn set_times(file: impl AsFd, modified: Timespec) -> Result<(), Errno> {
-    rustix::fs::futimens(file, &times(modified))
-}
-
-/// Reads until the buffer is full or the data ends.
-fn fill(data: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut count = 0;
-    while let Some(rest) = buffer.get_mut(count..).filter(|rest| !rest.is_empty()) {
-        match data.read(rest) {
-            Ok(0) => break,
-            Ok(read) => count += read,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(count)
-}
-
-fn write_with_holes(file: &mut &File, mut at: u64, chunk: &[u8]) -> io::Result<()> {
-    for block in chunk.chunks(HOLE) {
-        if block.len() < HOLE || block.iter().any(|&byte| byte != 0) {
-            file.seek(SeekFrom::Start(at))?;
-            file.write_all(block)?;
-        }
-        at += block.len() as u64;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
