@@ -4,8 +4,12 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 3] =
-    ["rolltop/v1/common.proto", "rolltop/v1/host_agent.proto", "rolltop/v1/broker.proto"];
+const PROTOS: [&str; 4] = [
+    "rolltop/v1/common.proto",
+    "rolltop/v1/host_agent.proto",
+    "rolltop/v1/broker.proto",
+    "rolltop/v1/storage.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for proto in PROTOS {

@@ -268,5 +268,6 @@ fn host_request(user: &UserRecord, record: &DesktopRecord) -> StartHostDesktopRe
         width: record.width,
         height: record.height,
         time_zone: record.time_zone.clone(),
+        home: None,
     }
 }

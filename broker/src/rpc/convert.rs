@@ -36,6 +36,7 @@ pub(super) fn pool(record: &PoolRecord) -> v1::Pool {
         limits: Some(limits(record.limits)),
         runtime: record.runtime.clone(),
         users: record.users.iter().map(ToString::to_string).collect(),
+        home: None,
     }
 }
 

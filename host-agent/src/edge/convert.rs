@@ -48,6 +48,7 @@ pub(super) fn desktop(view: &View, measured: Measured) -> v1::HostDesktop {
         failure: view.failure.as_ref().map(failure),
         timings: timings(&view.marks),
         end_reason: view.end.map_or_else(String::new, |end| end.code().to_owned()),
+        home: None,
     }
 }
 
