@@ -153,6 +153,7 @@ fn default_pool(
         limits: LimitsRecord { memory_mib: 2048, cpu_millis: 0, pids: 512 },
         runtime: String::new(),
         users: Vec::new(),
+        home: None,
     })
 }
 

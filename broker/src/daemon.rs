@@ -16,6 +16,7 @@ use crate::{
     clock::Clock,
     cluster::{Cluster, ClusterError},
     config::Config,
+    data::Data,
     desktops::{Desktops, Reconciler, Tickets},
     gateway::{Gateway, Viewers},
     hosts::{self, Hosts},
@@ -89,10 +90,18 @@ impl Daemon {
 
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let data = Data::new(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            hosts.clone(),
+            tasks.clone(),
+            shutdown.clone(),
+        );
         let desktops = Desktops::new(
             Arc::clone(&store),
             Arc::clone(&clock),
             hosts.clone(),
+            data.clone(),
             &config,
             tasks.clone(),
         );
@@ -121,6 +130,7 @@ impl Daemon {
             store: Arc::clone(&store),
             clock,
             desktops: desktops.clone(),
+            data,
             hosts: hosts.clone(),
             tickets,
             viewers: viewers.clone(),

@@ -9,6 +9,7 @@
 //!              ┌──────────────────────────────────────────────────┘
 //!              ├─► auth      accounts, sessions, guessing
 //!              ├─► desktops  claim, start, stop, reconcile ─► placement (pure)
+//!              ├─► data      what is kept: snapshots, clones, streams, deletion
 //!              ├─► hosts     lines to the host agents
 //!              └─► state     typed records ─► store        hands
 //! ```
@@ -21,6 +22,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod daemon;
+pub mod data;
 pub mod desktops;
 pub mod gateway;
 pub mod hosts;

@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use rolltop_proto::v1::{DESCRIPTORS, broker_server::BrokerServer};
+use rolltop_proto::v1::{DESCRIPTORS, broker_server::BrokerServer, storage_server::StorageServer};
 use tonic::server::NamedService;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceBuilder};
@@ -41,10 +41,12 @@ pub async fn routes(
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let broker = BrokerServer::new(api).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let broker = BrokerServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let storage = StorageServer::new(api).max_decoding_message_size(MAX_REQUEST_BYTES);
 
     let grpc = Router::new()
         .route_service(&calls_of(&broker), GrpcWebLayer::new().layer(broker))
+        .route_service(&calls_of(&storage), GrpcWebLayer::new().layer(storage))
         .route_service(&calls_of(&health), health)
         .route_service(&calls_of(&reflection), reflection)
         .layer(middleware::from_fn(rpc::note_arrival));

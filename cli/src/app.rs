@@ -6,7 +6,7 @@ use tonic::{Code, Response, Status};
 
 use crate::{
     cli::{Command, Global},
-    connect::{self, Broker, ConnectError},
+    connect::{self, Broker, ConnectError, Line, Storage},
     env::Environment,
     failure::{Exit, Failure, SIGN_IN_HINT},
     output::Output,
@@ -41,6 +41,7 @@ impl App {
             Command::Passwd(passwd) => passwd.run(self).await?,
             Command::Pool(command) => command.run(self).await?,
             Command::Desktop(command) => return command.run(self).await,
+            Command::Data(command) => command.run(self).await?,
             Command::Host(command) => command.run(self).await?,
             Command::Image(command) => command.run(self).await?,
             Command::User(command) => command.run(self).await?,
@@ -68,6 +69,15 @@ impl App {
 
     /// Connects with the stored or given token.
     pub(crate) async fn broker(&self) -> Result<Broker, Failure> {
+        Ok(self.line().await?.broker())
+    }
+
+    /// The same, to what is kept for users.
+    pub(crate) async fn storage(&self) -> Result<Storage, Failure> {
+        Ok(self.line().await?.storage())
+    }
+
+    async fn line(&self) -> Result<Line, Failure> {
         let config = Config::load(&self.env)?;
         let server = self.server(&config);
         let known = config.servers.get(&server).and_then(|known| known.trust.clone());
@@ -83,7 +93,7 @@ impl App {
         if token.is_none() {
             return Err(Failure::not_signed_in(&server.to_string()));
         }
-        self.connect(&server, &trust, token).await
+        self.dial(&server, &trust, token).await
     }
 
     /// Connects with exactly this trust and token.
@@ -93,6 +103,15 @@ impl App {
         trust: &Trust,
         token: Option<&str>,
     ) -> Result<Broker, Failure> {
+        Ok(self.dial(server, trust, token).await?.broker())
+    }
+
+    async fn dial(
+        &self,
+        server: &ServerUrl,
+        trust: &Trust,
+        token: Option<&str>,
+    ) -> Result<Line, Failure> {
         match connect::connect(server, trust, token).await {
             Err(ConnectError::Trust(TrustError::NoCertificate)) if self.ca.is_some() => {
                 Err(Failure::new(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{account, desktop, host, image, output::Format, pool, server::ServerUrl, user};
+use crate::{account, data, desktop, host, image, output::Format, pool, server::ServerUrl, user};
 
 const ABOUT: &str = "Desktops that roll open when you sit down";
 
@@ -78,6 +78,9 @@ pub(crate) enum Command {
     /// Desktops
     #[command(subcommand)]
     Desktop(desktop::Command),
+    /// What is kept for desktops, and homes
+    #[command(subcommand)]
+    Data(data::Command),
     /// Machines that run desktops
     #[command(subcommand)]
     Host(host::Command),
@@ -131,7 +134,23 @@ mod tests {
             "rolltop desktop exec demo -- ls -l --all",
             "rolltop desktop exec demo --as-root -- id",
             "rolltop desktop shell demo --as-root",
-            "rolltop desktop delete-data demo/ada --yes",
+            "rolltop data list --all",
+            "rolltop data show demo/ada",
+            "rolltop data grow home:ada 20GiB",
+            "rolltop data trim demo",
+            "rolltop data check demo",
+            "rolltop data snapshot create demo before-upgrade --description why",
+            "rolltop data snapshot create home:",
+            "rolltop data snapshot list demo/ada",
+            "rolltop data snapshot delete demo before-upgrade --yes",
+            "rolltop data rollback demo before-upgrade --yes",
+            "rolltop data clone demo/ada demo/bob --snapshot before-upgrade",
+            "rolltop data export demo - --snapshot before-upgrade",
+            "rolltop data import demo/ada backup.rto --host host-1",
+            "rolltop data delete demo/ada --yes",
+            "rolltop pool set demo --home volume:10GiB",
+            "rolltop pool set demo --home directory:/srv/homes",
+            "rolltop pool set demo --home none",
             "rolltop desktop open demo",
             "rolltop host list",
             "rolltop host add host-1 https://10.0.0.1:7443",
@@ -169,7 +188,13 @@ mod tests {
             "rolltop",
             "rolltop desktop exec demo",
             "rolltop desktop exec demo --",
-            "rolltop desktop delete-data demo/ada",
+            "rolltop data delete demo/ada",
+            "rolltop data rollback demo before-upgrade",
+            "rolltop data snapshot delete demo before-upgrade",
+            "rolltop data grow demo 0",
+            "rolltop data export demo",
+            "rolltop pool set demo --home volume",
+            "rolltop pool set demo --home directory:homes",
             "rolltop desktop start demo --size 12",
             "rolltop desktop start demo --size 0x100",
             "rolltop pool set demo --disk -1",

@@ -7,7 +7,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use hyper_util::rt::TokioIo;
-use rolltop_proto::v1::broker_client::BrokerClient;
+use rolltop_proto::v1::{broker_client::BrokerClient, storage_client::StorageClient};
 use rustls::{
     CertificateError,
     pki_types::{InvalidDnsNameError, ServerName},
@@ -34,6 +34,25 @@ const KEEP_ALIVE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A client of the broker that sends our token with each call.
 pub(crate) type Broker = BrokerClient<InterceptedService<Channel, Bearer>>;
+
+/// A client of what is kept for users, likewise.
+pub(crate) type Storage = StorageClient<InterceptedService<Channel, Bearer>>;
+
+/// A connection, with our token for each call.
+pub(crate) struct Line {
+    channel: Channel,
+    bearer: Bearer,
+}
+
+impl Line {
+    pub(crate) fn broker(self) -> Broker {
+        BrokerClient::with_interceptor(self.channel, self.bearer)
+    }
+
+    pub(crate) fn storage(self) -> Storage {
+        StorageClient::with_interceptor(self.channel, self.bearer)
+    }
+}
 
 /// Why a broker was not reached.
 #[derive(Debug, thiserror::Error)]
@@ -85,12 +104,12 @@ impl Interceptor for Bearer {
     }
 }
 
-/// Connects, checks the server's certificate, and returns a client.
+/// Connects, and checks the server's certificate.
 pub(crate) async fn connect(
     server: &ServerUrl,
     trust: &Trust,
     token: Option<&str>,
-) -> Result<Broker, ConnectError> {
+) -> Result<Line, ConnectError> {
     let bearer = Bearer::new(token)?;
     let dialer = Dialer { server: server.clone(), tls: Arc::new(trust.tls_config()?) };
     let first = Arc::new(Mutex::new(Some(dialer.dial().await?)));
@@ -116,7 +135,7 @@ pub(crate) async fn connect(
         .connect_with_connector(connector)
         .await
         .map_err(grpc)?;
-    Ok(BrokerClient::with_interceptor(channel, bearer))
+    Ok(Line { channel, bearer })
 }
 
 /// The fingerprint of the certificate that a server shows. Nothing vouches for

@@ -7,6 +7,7 @@ mod account;
 mod app;
 mod cli;
 mod connect;
+mod data;
 mod desktop;
 mod env;
 mod failure;

@@ -1,7 +1,10 @@
 //! `rolltop pool`: kinds of desktop.
 
 use clap::{ArgGroup, Args, Subcommand};
-use rolltop_proto::v1::{DeletePoolRequest, Limits, ListPoolsRequest, Pool, PutPoolRequest};
+use rolltop_proto::v1::{
+    DeletePoolRequest, HomePolicy, Limits, ListPoolsRequest, Pool, PutPoolRequest,
+    home_policy::Kind,
+};
 use serde_json::json;
 use tonic::Code;
 
@@ -61,6 +64,10 @@ pub(crate) struct Set {
     /// Size of a desktop's own files, such as 2GiB
     #[arg(long, value_name = "SIZE", value_parser = size::mib)]
     disk: Option<i64>,
+    /// Where homes are: "none" (with the desktop's files), "volume:SIZE" or
+    /// "directory:PATH", such as directory:/srv/homes
+    #[arg(long, value_name = "WHERE", value_parser = home)]
+    home: Option<Home>,
     /// Most memory, such as 1GiB, or "none"
     #[arg(long, value_name = "SIZE", value_parser = size::mib_or_none)]
     memory: Option<i64>,
@@ -121,6 +128,7 @@ impl Set {
         put(&mut pool.image, self.image);
         put(&mut pool.overlay_size_mib, self.disk);
         put(&mut pool.runtime, self.runtime);
+        put(&mut pool.home, self.home.map(|Home(home)| home));
         put(&mut limits.memory_mib, self.memory);
         put(&mut limits.cpu_millis, self.cpus);
         put(&mut limits.pids, self.processes);
@@ -133,6 +141,22 @@ impl Set {
         }
         pool
     }
+}
+
+/// None: in the overlay.
+#[derive(Clone, Debug)]
+struct Home(Option<HomePolicy>);
+
+fn home(text: &str) -> Result<Home, String> {
+    let kind = match text.split_once(':') {
+        None if text == "none" => return Ok(Home(None)),
+        Some(("volume", size)) => Kind::VolumeMib(size::mib(size)?),
+        Some(("directory", path)) if path.starts_with('/') => Kind::Directory(path.to_owned()),
+        Some(_) | None => {
+            return Err(format!("{text:?} is not \"none\", \"volume:SIZE\" or \"directory:PATH\""));
+        }
+    };
+    Ok(Home(Some(HomePolicy { kind: Some(kind) })))
 }
 
 fn put<T>(field: &mut T, value: Option<T>) {

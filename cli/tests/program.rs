@@ -23,7 +23,7 @@ fn completion_scripts() {
     for shell in ["bash", "zsh", "fish"] {
         let done = rig.run(&["completion", shell]);
         assert_eq!(done.code(), 0);
-        assert!(done.stdout.contains("delete-data"), "{shell}");
+        assert!(done.stdout.contains("rollback"), "{shell}");
     }
 }
 

@@ -64,6 +64,8 @@ pub struct Ingredients<'a> {
     pub extra_dirs: &'a [ExtraBind],
     /// What it may use.
     pub limits: Limits,
+    /// The user, and the directory of the host that is their home.
+    pub home: Option<(&'a str, &'a Path)>,
 }
 
 /// The configuration of a desktop's container.
@@ -135,7 +137,12 @@ fn mounts(from: &Ingredients<'_>) -> Result<Vec<Mount>, OciSpecError> {
         bind("/etc/machine-id", &file("machine-id"), &["ro", "nosuid", "nodev", "noexec"])?,
         bind("/etc/resolv.conf", &file("resolv.conf"), &["ro", "nosuid", "nodev", "noexec"])?,
     ];
-    Ok(extra.collect::<Result<Vec<_>, _>>()?.into_iter().chain(own).collect())
+    let home = from.home.map(|(user, home)| {
+        let at = format!("/home/{user}");
+        bind(&at, home, &["nosuid", "nodev"])
+    });
+    let extra = extra.collect::<Result<Vec<_>, _>>()?;
+    Ok(extra.into_iter().chain(own).chain(home.transpose()?).collect())
 }
 
 fn tmpfs(at: &str, options: &[&str]) -> Result<Mount, OciSpecError> {
@@ -353,8 +360,19 @@ mod tests {
             first_id: 458_752,
             extra_dirs: &[ExtraBind { host: "/lib/modules/6.1".into(), inside: "/m".into() }],
             limits,
+            home: Some(("alice", Path::new("/r/desktops/7/home/disk"))),
         })
         .unwrap()
+    }
+
+    #[test]
+    fn a_home_is_bound_where_the_account_has_it() {
+        let spec = spec(Limits::default());
+        let mounts = spec.mounts().as_ref().unwrap();
+        let home = mounts.last().unwrap();
+        assert_eq!(home.destination(), Path::new("/home/alice"));
+        let options = home.options().as_ref().unwrap();
+        assert!(options.iter().any(|option| option == "nosuid"), "{options:?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
+    sync::Arc,
 };
 
 use rolltop_launcher::{
@@ -24,6 +25,7 @@ use crate::{
     registry::Registry,
     runtime::RuntimeSet,
     storage::{self, Storage, StorageError},
+    volumes::Jobs,
     work::blocking,
 };
 
@@ -42,6 +44,8 @@ pub struct Host {
     pub network: Network,
     /// Overlay files.
     pub overlays: Overlays,
+    /// What is being done to them.
+    pub jobs: Arc<Jobs>,
     /// Published images and mounted base roots.
     pub storage: Storage,
     /// Container runtimes.
@@ -127,6 +131,7 @@ impl Host {
         Ok(Self {
             network: Network::set_up(&config.network, paths.run()).await?,
             overlays: Overlays::open(&paths.overlays()).map_err(HostError::Overlays)?,
+            jobs: Arc::default(),
             storage: Storage::open(&config, &paths)?,
             hierarchies: Hierarchies::detect()?,
             lanes: Semaphore::new(config.start_lanes),

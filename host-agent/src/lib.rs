@@ -32,6 +32,7 @@ pub mod runtime;
 pub mod storage;
 pub mod terminal;
 pub mod view;
+pub mod volumes;
 pub mod watcher;
 pub mod work;
 

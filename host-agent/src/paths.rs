@@ -100,6 +100,11 @@ impl DesktopPaths {
         self.dir.join("mounts")
     }
 
+    /// Below it: the home volume or directory, mounted.
+    pub fn home(&self) -> PathBuf {
+        self.dir.join("home")
+    }
+
     /// A small tmpfs of the desktop's own for what follows.
     pub fn shared(&self) -> PathBuf {
         self.dir.join("shared")

@@ -16,7 +16,7 @@ use crate::{
     address::Number,
     lifecycle::State,
     process::ProcessId,
-    request::{Account, Limits},
+    request::{Account, Home, Limits},
 };
 
 /// Version of the record's form. A record of another version is not read; its
@@ -48,6 +48,9 @@ pub struct Record {
     pub version: String,
     /// Name of its persistent overlay; none: volatile.
     pub persistent_overlay: Option<String>,
+    /// A home beside the overlay. Records of before have none.
+    #[serde(default)]
+    pub home: Option<Home>,
     /// Limits it was started with.
     pub limits: Limits,
     /// Runtime that made its container.
@@ -161,6 +164,7 @@ mod tests {
             image: "demo:stable".into(),
             version: "1".into(),
             persistent_overlay: None,
+            home: None,
             limits: Limits::default(),
             runtime: "builtin".into(),
             display_socket: "vnc.sock".into(),

@@ -170,6 +170,13 @@ impl Registry {
         self.lock().living.values().cloned().collect()
     }
 
+    /// Tells watchers of these desktops that something measured has changed.
+    pub fn touch(&self, which: impl Fn(&View) -> bool) {
+        for desktop in self.all().into_iter().filter(|desktop| which(&desktop.view())) {
+            desktop.touch();
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.lock().living.len()

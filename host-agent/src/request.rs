@@ -1,10 +1,14 @@
 //! A start request, checked at the door: what comes out of here is safe to use
 //! as a name, a size or a number.
 
+mod home;
+
 use rolltop_image::ImageRef;
 use rolltop_overlay::{OverlayName, OverlaySize};
 use rolltop_proto::v1;
 use serde::{Deserialize, Serialize};
+
+pub use home::Home;
 
 use crate::address::Number;
 
@@ -45,6 +49,8 @@ pub struct StartRequest {
     pub persistent_overlay: Option<OverlayName>,
     /// Size of a new overlay.
     pub overlay_size: OverlaySize,
+    /// A home beside the overlay.
+    pub home: Option<Home>,
     /// What it may use.
     pub limits: Limits,
     /// Runtime by name; none: the host's default.
@@ -97,6 +103,7 @@ impl StartRequest {
         };
         let overlay_size =
             faults.check("overlay.size_mib", OverlaySize::from_mib(overlay.size_mib));
+        let home = request.home.and_then(|home| home::parse(home, &mut faults));
         let limits = limits(request.limits.unwrap_or_default(), &mut faults);
         let geometry = geometry(request.width, request.height, &mut faults);
         for (field, text) in [("request_id", &request.request_id), ("label", &request.label)] {
@@ -121,6 +128,7 @@ impl StartRequest {
                     image,
                     persistent_overlay,
                     overlay_size,
+                    home,
                     limits,
                     runtime: Some(request.runtime).filter(|name| !name.is_empty()),
                     geometry,

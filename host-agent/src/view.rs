@@ -61,6 +61,8 @@ pub struct View {
     pub ip: Ipv4Addr,
     /// Which overlay it has.
     pub overlay: OverlayKind,
+    /// The home volume it has beside that.
+    pub home_volume: Option<OverlayKind>,
     /// Phases so far.
     pub marks: Vec<Mark>,
     /// Set when the state is `Failed`, and beside `end` when it was no good end.
@@ -73,6 +75,11 @@ impl View {
     /// Where the desktop is in its life.
     pub fn state(&self) -> State {
         self.record.state
+    }
+
+    /// Whether this is its overlay or home.
+    pub fn uses(&self, kind: &OverlayKind) -> bool {
+        self.overlay == *kind || self.home_volume.as_ref() == Some(kind)
     }
 }
 

@@ -70,23 +70,39 @@ impl IdMap {
         if count == 0 || first.checked_add(count).is_none() {
             return Err(UserNamespaceError::Range { first, count });
         }
-        let zombie = Zombie::in_new_user_namespace().map_err(UserNamespaceError::Clone)?;
-        let line = format!("0 {first} {count}\n");
-        for name in ["uid_map", "gid_map"] {
-            let path = format!("/proc/{}/{name}", zombie.pid);
-            OpenOptions::new()
-                .write(true)
-                .open(&path)
-                .and_then(|mut file| file.write_all(line.as_bytes()))
-                .map_err(|source| UserNamespaceError::Proc { operation: "write", path, source })?;
-        }
-        let path = format!("/proc/{}/ns/user", zombie.pid);
-        File::open(&path).map(OwnedFd::from).map_err(|source| UserNamespaceError::Proc {
-            operation: "open",
-            path,
-            source,
-        })
+        namespace(0, first, count)
     }
+}
+
+/// A descriptor of a new user namespace in which one inner id, and no other, is
+/// mapped: to `outer`. As [`IdMap::user_namespace`] otherwise.
+///
+/// # Errors
+/// See [`UserNamespaceError`].
+pub fn namespace_of_one(inner: u32, outer: u32) -> Result<OwnedFd, UserNamespaceError> {
+    if inner == u32::MAX || outer == u32::MAX {
+        return Err(UserNamespaceError::Range { first: outer, count: 1 });
+    }
+    namespace(inner, outer, 1)
+}
+
+fn namespace(inner: u32, outer: u32, count: u32) -> Result<OwnedFd, UserNamespaceError> {
+    let zombie = Zombie::in_new_user_namespace().map_err(UserNamespaceError::Clone)?;
+    let line = format!("{inner} {outer} {count}\n");
+    for name in ["uid_map", "gid_map"] {
+        let path = format!("/proc/{}/{name}", zombie.pid);
+        OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(line.as_bytes()))
+            .map_err(|source| UserNamespaceError::Proc { operation: "write", path, source })?;
+    }
+    let path = format!("/proc/{}/ns/user", zombie.pid);
+    File::open(&path).map(OwnedFd::from).map_err(|source| UserNamespaceError::Proc {
+        operation: "open",
+        path,
+        source,
+    })
 }
 
 /// A child that has exited and waits to be reaped.

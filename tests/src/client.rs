@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use rolltop_proto::v1::{
     Account, ExecRequest, ExecStart, HostDesktop, OverlaySpec, Phase, StartHostDesktopRequest,
     StopHostDesktopRequest, exec_request, exec_response, host_agent_client::HostAgentClient,
-    start_host_desktop_response::Message,
+    host_storage_client::HostStorageClient, start_host_desktop_response::Message,
 };
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -21,6 +21,9 @@ const OVERLAY_MIB: i64 = 5 * 1024;
 
 /// The API of one agent; cheap to clone.
 pub type Api = HostAgentClient<Channel>;
+
+/// What one agent keeps on disk; cheap to clone.
+pub type Storage = HostStorageClient<Channel>;
 
 /// A desktop that came up.
 #[derive(Clone, Debug)]
@@ -36,19 +39,31 @@ pub struct Started {
 /// # Errors
 /// Nobody answers there.
 pub async fn connect(socket: &Path) -> anyhow::Result<Api> {
+    let channel = channel(socket).await?;
+    Ok(HostAgentClient::new(channel).max_decoding_message_size(WINDOW as usize))
+}
+
+/// Connects to what the agent at `socket` keeps on disk.
+///
+/// # Errors
+/// Nobody answers there.
+pub async fn connect_storage(socket: &Path) -> anyhow::Result<Storage> {
+    Ok(HostStorageClient::new(channel(socket).await?))
+}
+
+async fn channel(socket: &Path) -> anyhow::Result<Channel> {
     let path: PathBuf = socket.into();
     let connector = tower::service_fn(move |_: Uri| {
         let path = path.clone();
         async move { UnixStream::connect(path).await.map(TokioIo::new) }
     });
     // The address is not used; HTTP/2 wants one.
-    let channel = Endpoint::from_static("http://agent")
+    Endpoint::from_static("http://agent")
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW * 4)
         .connect_with_connector(connector)
         .await
-        .with_context(|| format!("no agent at {}", socket.display()))?;
-    Ok(HostAgentClient::new(channel).max_decoding_message_size(WINDOW as usize))
+        .with_context(|| format!("no agent at {}", socket.display()))
 }
 
 /// A request for a volatile desktop of `image` under `number`, with a new

@@ -4,14 +4,15 @@
 
 use std::collections::BTreeSet;
 
-use super::{DesktopError, Desktops, StartRequest, overlay_name};
+use super::{DesktopError, Desktops, StartRequest};
 use crate::{
+    data::{DataId, Slot},
     hosts::{Health, Seen},
     names::{DesktopId, HostName},
     placement::{self, Demand, HostFacts, KnownImage, NoRoom, Resources},
     state::{
-        self, CapacityRecord, CounterRecord, DesktopRecord, DesktopState, NumberRecord,
-        OverlayRecord, PoolRecord, Stored, TransactionExt as _, UserRecord, keys,
+        self, CapacityRecord, CounterRecord, DesktopRecord, DesktopState, HomePolicy, HomeUse,
+        NumberRecord, PoolRecord, Stored, TransactionExt as _, UserRecord, keys,
     },
     store::{Commit, StoreError, Transaction},
 };
@@ -33,8 +34,42 @@ struct Facts {
     user: Stored<UserRecord>,
     pool: Stored<PoolRecord>,
     epoch: Option<Stored<CounterRecord>>,
-    overlay: Option<Stored<OverlayRecord>>,
+    /// Kept data it takes.
+    overlay: Option<Slot>,
+    home: Option<Slot>,
     taken: BTreeSet<u32>,
+}
+
+// === impl Facts ===
+
+impl Facts {
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.overlay.iter().chain(&self.home)
+    }
+
+    /// The host that has the kept data.
+    fn bound_to(&self, id: &DesktopId) -> Result<Option<HostName>, DesktopError> {
+        let of = |slot: &Option<Slot>| slot.as_ref().and_then(Slot::host).cloned();
+        match (of(&self.overlay), of(&self.home)) {
+            (Some(overlay), Some(home)) if overlay != home => {
+                Err(DesktopError::DataApart { desktop: id.clone(), overlay, home })
+            }
+            (overlay, home) => Ok(overlay.or(home)),
+        }
+    }
+
+    /// What a start would make on its host, MiB.
+    fn new_mib(&self) -> i64 {
+        let is_new = |slot: &Option<Slot>| slot.as_ref().is_none_or(|slot| slot.host().is_none());
+        let pool = &self.pool.record;
+        let overlay = if is_new(&self.overlay) { pool.overlay_size_mib } else { 0 };
+        match pool.home {
+            Some(HomePolicy::Volume { size_mib }) if is_new(&self.home) => {
+                overlay.saturating_add(size_mib)
+            }
+            Some(_) | None => overlay,
+        }
+    }
 }
 
 impl Desktops {
@@ -77,11 +112,19 @@ impl Desktops {
         let user =
             user.filter(|user| user.record.uid == request.user.uid).ok_or_else(unknown_user)?;
         let epoch = state::read(store, keys::EPOCH_COUNTER).await?;
-        let overlay = match pool.record.persistent {
-            true => {
-                state::read(store, &keys::overlay(&overlay_name(&id.pool, &user.record))).await?
-            }
+        // A desktop that is there has its data: no need to look at that.
+        let living = |stored: &Stored<DesktopRecord>| stored.record.state.holds_capacity();
+        let to_claim = !desktop.as_ref().is_some_and(living);
+        let data = &self.inner.data;
+        let overlay = match pool.record.persistent && to_claim {
+            true => Some(data.slot(DataId::Desktop(id.clone()), &user.record).await?),
             false => None,
+        };
+        let home = match pool.record.home {
+            Some(HomePolicy::Volume { .. }) if to_claim => {
+                Some(data.slot(DataId::Home(id.user.clone()), &user.record).await?)
+            }
+            Some(_) | None => None,
         };
         let entries = store.range(keys::NUMBERS).await?.entries;
         let in_store =
@@ -89,7 +132,7 @@ impl Desktops {
         // Desktops the store does not know hold their addresses all the same.
         let on_hosts = self.inner.hosts.seen().into_values().flat_map(|seen| seen.strays);
         let taken = in_store.chain(on_hosts).collect();
-        Ok(Facts { desktop, user, pool, epoch, overlay, taken })
+        Ok(Facts { desktop, user, pool, epoch, overlay, home, taken })
     }
 
     /// `None`: others were faster, look again.
@@ -100,9 +143,6 @@ impl Desktops {
         facts: &Facts,
     ) -> Result<Option<DesktopRecord>, DesktopError> {
         let pool = &facts.pool.record;
-        if facts.overlay.as_ref().is_some_and(|overlay| overlay.record.deleting) {
-            return Err(DesktopError::DataDeleting(id.clone()));
-        }
         // A failed one keeps its number, unless a stray on some host has it.
         let failed =
             facts.desktop.as_ref().filter(|stored| stored.record.state == DesktopState::Failed);
@@ -113,8 +153,8 @@ impl Desktops {
         let demand = Demand {
             image: pool.image.clone(),
             limits: pool.limits,
-            new_overlay_mib: if facts.overlay.is_some() { 0 } else { pool.overlay_size_mib },
-            bound_to: facts.overlay.as_ref().map(|overlay| overlay.record.host.clone()),
+            new_overlay_mib: facts.new_mib(),
+            bound_to: facts.bound_to(id)?,
             number,
         };
         let claimed = state::list::<CapacityRecord>(self.store(), keys::CAPACITIES).await?;
@@ -158,11 +198,15 @@ impl Desktops {
         epoch: u64,
     ) -> DesktopRecord {
         let pool = &facts.pool.record;
-        let overlay = if pool.persistent {
-            overlay_name(&id.pool, &facts.user.record)
-        } else {
-            String::new()
-        };
+        let home = pool.home.as_ref().map(|home| match home {
+            HomePolicy::Volume { size_mib } => HomeUse::Volume {
+                name: facts.home.as_ref().map(Slot::volume).unwrap_or_default(),
+                size_mib: *size_mib,
+            },
+            HomePolicy::Directory { parent } => {
+                HomeUse::Directory { parent: parent.clone(), name: id.user.to_string() }
+            }
+        });
         DesktopRecord {
             id: id.clone(),
             pool_title: pool.title.clone(),
@@ -172,8 +216,9 @@ impl Desktops {
             host: host.clone(),
             request_id: uuid::Uuid::new_v4().to_string(),
             image: pool.image.clone(),
-            overlay,
+            overlay: facts.overlay.as_ref().map(Slot::volume).unwrap_or_default(),
             overlay_size_mib: pool.overlay_size_mib,
+            home,
             limits: pool.limits,
             runtime: pool.runtime.clone(),
             width: request.width,
@@ -214,19 +259,8 @@ fn transaction(
             .absent(&key)
             .put_record(&key, &NumberRecord { desktop: record.id.clone() })?;
     }
-    if !record.overlay.is_empty() {
-        let key = keys::overlay(&record.overlay);
-        transaction = transaction.unless_changed(&key, facts.overlay.as_ref());
-        if facts.overlay.is_none() {
-            // Bound from now on, even if the start fails: the host may have
-            // made the disk before it did.
-            let overlay = OverlayRecord {
-                desktop: record.id.clone(),
-                host: record.host.clone(),
-                deleting: false,
-            };
-            transaction = transaction.put_record(&key, &overlay)?;
-        }
+    for slot in facts.slots() {
+        transaction = slot.take(transaction, &record.host, &record.id, record.epoch)?;
     }
     Ok(transaction)
 }

@@ -3,8 +3,9 @@
 use thiserror::Error;
 
 use crate::{
+    data::DataError,
     hosts::HostError,
-    names::{DesktopId, PoolName, UserName},
+    names::{DesktopId, HostName, PoolName, UserName},
     placement::NoRoom,
     state::{DesktopState, Illegal},
     store::StoreError,
@@ -63,12 +64,22 @@ pub enum DesktopError {
         /// The desktop.
         desktop: DesktopId,
     },
-    /// Its data is being deleted.
-    #[error("the data of desktop {0} is being deleted")]
-    DataDeleting(DesktopId),
-    /// Nothing is kept for it.
-    #[error("nothing is kept for desktop {0}")]
-    NoData(DesktopId),
+    /// The kept data it would take cannot be taken.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Overlay and home are on different hosts.
+    #[error(
+        "what desktop {desktop} keeps is on host {overlay}, and the home on host {home}; an operator can \
+         export one of them and import it on the other host"
+    )]
+    DataApart {
+        /// The desktop.
+        desktop: DesktopId,
+        /// Where the overlay is.
+        overlay: HostName,
+        /// Where the home is.
+        home: HostName,
+    },
     /// It was stopped while it was being started.
     #[error("desktop {0} was stopped while it was being started")]
     Stopped(DesktopId),

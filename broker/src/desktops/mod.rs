@@ -8,7 +8,6 @@
 //! * `reconcile`: what hosts say about their desktops, against the records.
 
 mod claim;
-mod data;
 mod error;
 mod flight;
 mod ledger;
@@ -29,9 +28,10 @@ pub use tickets::{Admission, IssuedTicket, TicketError, Tickets};
 use crate::{
     clock::Clock,
     config::Config,
+    data::Data,
     hosts::Hosts,
     names::{DesktopId, PoolName},
-    state::{self, DesktopRecord, DesktopState, OverlayRecord, Stored, UserRecord, keys},
+    state::{self, DesktopRecord, DesktopState, Stored, UserRecord, keys},
     store::{Store, StoreError},
 };
 
@@ -60,6 +60,7 @@ struct Inner {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     hosts: Hosts,
+    data: Data,
     policy: crate::config::Placement,
     deadlines: crate::config::Desktops,
     flights: flight::Flights,
@@ -75,6 +76,7 @@ impl Desktops {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         hosts: Hosts,
+        data: Data,
         config: &Config,
         tasks: TaskTracker,
     ) -> Self {
@@ -82,6 +84,7 @@ impl Desktops {
             store,
             clock,
             hosts,
+            data,
             policy: config.placement,
             deadlines: config.desktops,
             flights: flight::Flights::default(),
@@ -117,23 +120,7 @@ impl Desktops {
         }
     }
 
-    /// Where a persistent overlay is.
-    ///
-    /// # Errors
-    /// Of the store.
-    pub async fn overlays(&self) -> Result<Vec<OverlayRecord>, StoreError> {
-        let stored = state::list(self.store(), keys::OVERLAYS).await?;
-        Ok(stored.into_iter().map(|stored| stored.record).collect())
-    }
-
     fn store(&self) -> &dyn Store {
         self.inner.store.as_ref()
     }
-}
-
-/// Name of the persistent overlay of a user in a pool. The uid is in it so
-/// that someone who later gets the same login name does not get the data:
-/// uids are never given twice. Pool names hold no '.'.
-fn overlay_name(pool: &PoolName, user: &UserRecord) -> String {
-    format!("{pool}.{}.{}", user.name, user.uid)
 }

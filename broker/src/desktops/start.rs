@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     names::DesktopId,
-    state::{DesktopRecord, DesktopState, FailureRecord, Happening, UserRecord},
+    state::{DesktopRecord, DesktopState, FailureRecord, Happening, HomeUse, UserRecord},
 };
 
 /// A host that is not heard of for so long during a start has failed it.
@@ -268,6 +268,17 @@ fn host_request(user: &UserRecord, record: &DesktopRecord) -> StartHostDesktopRe
         width: record.width,
         height: record.height,
         time_zone: record.time_zone.clone(),
-        home: None,
+        home: record.home.as_ref().map(home_spec),
     }
+}
+
+fn home_spec(home: &HomeUse) -> v1::HomeSpec {
+    use v1::home_spec::Kind;
+    let kind = match home.clone() {
+        HomeUse::Volume { name, size_mib } => Kind::Volume(v1::HomeVolumeSpec { name, size_mib }),
+        HomeUse::Directory { parent, name } => {
+            Kind::Directory(v1::HomeDirectorySpec { parent, name })
+        }
+    };
+    v1::HomeSpec { kind: Some(kind) }
 }

@@ -10,7 +10,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rolltop_proto::v1::{HostDesktop, HostInfo, ImageVersion, host_agent_client::HostAgentClient};
+use rolltop_proto::v1::{
+    HostDesktop, HostInfo, ImageVersion, host_agent_client::HostAgentClient,
+    host_storage_client::HostStorageClient,
+};
 use thiserror::Error;
 use tokio::sync::watch;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as Dialer, Identity};
@@ -25,6 +28,9 @@ use crate::{
 
 /// A client of a host's agent.
 pub type Agent = HostAgentClient<Channel>;
+
+/// A client of what a host's agent keeps on disk.
+pub type HostStorage = HostStorageClient<Channel>;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// A dead peer is noticed within twice this.
@@ -143,10 +149,22 @@ impl Hosts {
     /// # Errors
     /// [`HostError`] when it does not.
     pub fn agent(&self, host: &HostName) -> Result<Agent, HostError> {
+        self.channel(host).map(Agent::new)
+    }
+
+    /// The storage of a host that answers.
+    ///
+    /// # Errors
+    /// [`HostError`] when it does not.
+    pub fn storage(&self, host: &HostName) -> Result<HostStorage, HostError> {
+        self.channel(host).map(HostStorage::new)
+    }
+
+    fn channel(&self, host: &HostName) -> Result<Channel, HostError> {
         let host = self.find(host)?;
         let seen = host.seen.borrow();
         match (&seen.health, lock(&host.channel).clone()) {
-            (Health::Ready, Some(channel)) => Ok(Agent::new(channel)),
+            (Health::Ready, Some(channel)) => Ok(channel),
             (Health::Unknown | Health::Ready | Health::Suspect, _) => {
                 Err(host.unreachable(&seen.problem))
             }
@@ -158,6 +176,18 @@ impl Hosts {
     /// # Errors
     /// [`HostError`] when it cannot be made.
     pub async fn dial(&self, host: &HostName) -> Result<Agent, HostError> {
+        self.new_channel(host).await.map(Agent::new)
+    }
+
+    /// A connection of its own to the storage of a host, for bytes.
+    ///
+    /// # Errors
+    /// [`HostError`] when it cannot be made.
+    pub async fn dial_storage(&self, host: &HostName) -> Result<HostStorage, HostError> {
+        self.new_channel(host).await.map(HostStorage::new)
+    }
+
+    async fn new_channel(&self, host: &HostName) -> Result<Channel, HostError> {
         let host = self.find(host)?;
         let dialer = self.dialer(&host).map_err(|error| host.unreachable(&describe(&error)))?;
         let dialer = dialer
@@ -165,7 +195,7 @@ impl Hosts {
             .initial_connection_window_size(DISPLAY_WINDOW_BYTES);
         let connect = tokio::time::timeout(CONNECT_DEADLINE * 2, dialer.connect());
         match connect.await {
-            Ok(Ok(channel)) => Ok(Agent::new(channel)),
+            Ok(Ok(channel)) => Ok(channel),
             Ok(Err(error)) => Err(host.unreachable(&describe(&error))),
             Err(_) => Err(host.unreachable("it does not take connections")),
         }

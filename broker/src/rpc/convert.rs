@@ -6,8 +6,8 @@ use crate::{
     clock::Timestamp,
     hosts::{Health, Seen},
     state::{
-        DesktopRecord, DesktopState, Display, FailureRecord, HostRecord, LimitsRecord, PoolRecord,
-        Role, UserRecord, ViewerRecord,
+        DesktopRecord, DesktopState, Display, FailureRecord, HomePolicy, HostRecord, LimitsRecord,
+        PoolRecord, Role, UserRecord, ViewerRecord,
     },
 };
 
@@ -36,8 +36,17 @@ pub(super) fn pool(record: &PoolRecord) -> v1::Pool {
         limits: Some(limits(record.limits)),
         runtime: record.runtime.clone(),
         users: record.users.iter().map(ToString::to_string).collect(),
-        home: None,
+        home: record.home.as_ref().map(home),
     }
+}
+
+fn home(policy: &HomePolicy) -> v1::HomePolicy {
+    use v1::home_policy::Kind;
+    let kind = match policy {
+        HomePolicy::Volume { size_mib } => Kind::VolumeMib(*size_mib),
+        HomePolicy::Directory { parent } => Kind::Directory(parent.clone()),
+    };
+    v1::HomePolicy { kind: Some(kind) }
 }
 
 pub(super) fn host(record: &HostRecord, seen: Option<Seen>) -> v1::Host {

@@ -111,19 +111,6 @@ impl Api {
         })
     }
 
-    pub(super) async fn delete_data_call(
-        &self,
-        caller: &Caller,
-        request: &v1::DeleteDesktopDataRequest,
-    ) -> Result<v1::DeleteDesktopDataResponse, RpcError> {
-        let id = own_or_operator(caller, &request.desktop)?;
-        let done = self.desktops.delete_data(&id).await;
-        let outcome = if done.is_ok() { "ok" } else { "refused" };
-        tracing::info!(target: "audit", act = "delete-data", by = %caller.name(), desktop.id = %id, outcome);
-        done?;
-        Ok(v1::DeleteDesktopDataResponse {})
-    }
-
     /// As it is known here, without asking its host.
     pub(super) fn show(
         &self,

@@ -9,6 +9,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     auth::{AccountError, PasswordError},
+    data::DataError,
     desktops::{DesktopError, TicketError},
     hosts::HostError,
     names::{BadField, HostName, PoolName},
@@ -34,6 +35,9 @@ pub enum RpcError {
     /// Something about a desktop.
     #[error(transparent)]
     Desktop(#[from] DesktopError),
+    /// Something about kept data.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// Something about a host.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -55,6 +59,9 @@ pub enum RpcError {
     /// The desktop is someone else's.
     #[error("this desktop is someone else's")]
     NotYours,
+    /// The data is someone else's.
+    #[error("this data is someone else's")]
+    NotYourData,
     /// The last operator would be gone.
     #[error("operators cannot delete their own account")]
     OwnAccount,
@@ -100,13 +107,16 @@ pub(super) fn status_of(error: &RpcError) -> Status {
         RpcError::Store(error) => store(error),
         RpcError::Account(error) => account(error),
         RpcError::Desktop(error) => desktop(error),
+        RpcError::Data(error) => data(error),
         RpcError::Host(error) => host(error),
         RpcError::Ticket(error) => ticket(error),
         RpcError::NotSignedIn => plain(Code::Unauthenticated, "NOT_SIGNED_IN", error),
         RpcError::CookieOutsideWeb => plain(Code::Unauthenticated, "COOKIE_OUTSIDE_WEB", error),
         RpcError::NoAddress => fault("NO_ADDRESS", error),
         RpcError::OperatorsOnly => plain(Code::PermissionDenied, "OPERATORS_ONLY", error),
-        RpcError::NotYours => plain(Code::PermissionDenied, "NOT_YOURS", error),
+        RpcError::NotYours | RpcError::NotYourData => {
+            plain(Code::PermissionDenied, "NOT_YOURS", error)
+        }
         RpcError::OwnAccount => plain(Code::FailedPrecondition, "OWN_ACCOUNT", error),
         RpcError::PoolInUse { .. } => plain(Code::FailedPrecondition, "POOL_IN_USE", error),
         RpcError::UnknownHost(_) => plain(Code::NotFound, "UNKNOWN_HOST", error),
@@ -197,12 +207,35 @@ fn desktop(error: &DesktopError) -> Status {
         }
         DesktopError::Illegal { .. } => plain(Code::FailedPrecondition, "WRONG_STATE", error),
         DesktopError::Superseded { .. } => plain(Code::Aborted, "SUPERSEDED", error),
-        DesktopError::DataDeleting(_) => plain(Code::FailedPrecondition, "DATA_DELETING", error),
-        DesktopError::NoData(_) => plain(Code::NotFound, "NO_DATA", error),
+        DesktopError::Data(error) => data(error),
+        DesktopError::DataApart { .. } => plain(Code::FailedPrecondition, "DATA_APART", error),
         DesktopError::Stopped(_) => plain(Code::Aborted, "STOPPED", error),
         DesktopError::SlowStop { .. } => plain(Code::DeadlineExceeded, "SLOW_STOP", error),
         DesktopError::Agent { .. } => plain(Code::Unavailable, "HOST_FAILED", error),
         DesktopError::Abandoned(_) => fault("ABANDONED", error),
+    }
+}
+
+fn data(error: &DataError) -> Status {
+    match error {
+        DataError::Store(error) => store(error),
+        DataError::Host(error) => host(error),
+        DataError::None(_) => plain(Code::NotFound, "NO_DATA", error),
+        DataError::UnknownUser(_) => plain(Code::NotFound, "UNKNOWN_USER", error),
+        DataError::InUse { .. } => plain(Code::FailedPrecondition, "DATA_IN_USE", error),
+        DataError::Busy { .. } => plain(Code::Aborted, "DATA_BUSY", error),
+        DataError::Exists(_) => plain(Code::AlreadyExists, "DATA_EXISTS", error),
+        DataError::Deleting(_) => plain(Code::FailedPrecondition, "DATA_DELETING", error),
+        DataError::Unfinished(_) => plain(Code::FailedPrecondition, "DATA_UNFINISHED", error),
+        DataError::Kinds { .. } => plain(Code::InvalidArgument, "DATA_KINDS", error),
+        DataError::NoHost(_) => plain(Code::Unavailable, "NO_HOST", error),
+        // The host's words, with its code and details.
+        DataError::Refused { status, .. } => {
+            Status::with_details(status.code(), status.message(), status.details().to_vec().into())
+        }
+        DataError::Lost { .. } => plain(Code::Unavailable, "HOST_LOST", error),
+        DataError::BadStream(_) => plain(Code::InvalidArgument, "BAD_STREAM", error),
+        DataError::Ending => plain(Code::Unavailable, "BROKER_ENDING", error),
     }
 }
 

@@ -12,6 +12,8 @@ mod follow;
 mod operators;
 mod pools;
 mod service;
+mod storage;
+mod storage_service;
 
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ pub use error::{DOMAIN, RpcError};
 use crate::{
     auth::{Accounts, Caller, Sessions},
     clock::Clock,
+    data::Data,
     desktops::{Desktops, Tickets},
     gateway::Viewers,
     hosts::Hosts,
@@ -43,6 +46,8 @@ pub struct Api {
     pub sessions: Sessions,
     /// The desktops.
     pub desktops: Desktops,
+    /// What is kept for users.
+    pub data: Data,
     /// The hosts.
     pub hosts: Hosts,
     /// Rights to connect.

@@ -51,8 +51,7 @@ impl Api {
         let living = desktops.iter().map(|stored| &stored.record);
         let desktops =
             living.filter(|desktop| desktop.host == name && desktop.state.holds_capacity()).count();
-        let overlays =
-            self.desktops.overlays().await?.iter().filter(|overlay| overlay.host == name).count();
+        let overlays = self.data.all().await?.iter().filter(|kept| kept.host == name).count();
         if desktops + overlays > 0 {
             return Err(RpcError::HostInUse { host: name, desktops, overlays });
         }

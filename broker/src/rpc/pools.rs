@@ -7,14 +7,14 @@ use crate::{
     auth::Caller,
     desktops::DesktopError,
     names::{BadField, ImageRef, PoolName, UserName},
-    state::{self, DesktopRecord, LimitsRecord, PoolRecord, TransactionExt as _, keys},
+    state::{self, DesktopRecord, HomePolicy, LimitsRecord, PoolRecord, TransactionExt as _, keys},
     store::{Commit, StoreError, Transaction},
 };
 
 /// What an agent takes, MiB.
-const SMALLEST_OVERLAY_MIB: i64 = 64;
+///
 /// 16 TiB: the largest ext4 with blocks of 4 KiB.
-const LARGEST_OVERLAY_MIB: i64 = 1 << 24;
+const OVERLAY_MIB: std::ops::RangeInclusive<i64> = 64..=1 << 24;
 /// Longest text for people, bytes.
 const MAX_TEXT: usize = 1024;
 /// Most users named in a pool.
@@ -81,8 +81,8 @@ impl Api {
 
 fn parse(pool: v1::Pool) -> Result<PoolRecord, BadField> {
     let limits = pool.limits.unwrap_or_default();
-    if !(SMALLEST_OVERLAY_MIB..=LARGEST_OVERLAY_MIB).contains(&pool.overlay_size_mib) {
-        let wanted = format!("{SMALLEST_OVERLAY_MIB} to {LARGEST_OVERLAY_MIB}");
+    if !OVERLAY_MIB.contains(&pool.overlay_size_mib) {
+        let wanted = format!("{} to {}", OVERLAY_MIB.start(), OVERLAY_MIB.end());
         return Err(BadField::new(
             "pool.overlay_size_mib",
             &pool.overlay_size_mib.to_string(),
@@ -113,7 +113,34 @@ fn parse(pool: v1::Pool) -> Result<PoolRecord, BadField> {
         },
         runtime: runtime(&pool.runtime)?,
         users: users?,
+        home: pool.home.and_then(|home| home.kind).map(home).transpose()?,
     })
+}
+
+fn home(home: v1::home_policy::Kind) -> Result<HomePolicy, BadField> {
+    use v1::home_policy::Kind;
+    match home {
+        Kind::VolumeMib(size_mib) if OVERLAY_MIB.contains(&size_mib) => {
+            Ok(HomePolicy::Volume { size_mib })
+        }
+        Kind::VolumeMib(size_mib) => {
+            let wanted = format!("{} to {}", OVERLAY_MIB.start(), OVERLAY_MIB.end());
+            Err(BadField::new("pool.home.volume_mib", &size_mib.to_string(), wanted))
+        }
+        Kind::Directory(parent) if is_plain_path(&parent) => Ok(HomePolicy::Directory { parent }),
+        Kind::Directory(parent) => {
+            let wanted = "an absolute path such as \"/srv/homes\", without \".\" and \"..\"";
+            Err(BadField::new("pool.home.directory", &parent, wanted))
+        }
+    }
+}
+
+/// Absolute, and says where it is without looking.
+fn is_plain_path(path: &str) -> bool {
+    let parts = path.strip_prefix('/').map(|rest| rest.split('/'));
+    path.len() <= MAX_TEXT
+        && !path.chars().any(char::is_control)
+        && parts.is_some_and(|mut parts| parts.all(|part| !matches!(part, "" | "." | "..")))
 }
 
 /// 0, or enough to come up with at all.
@@ -148,6 +175,8 @@ fn runtime(text: &str) -> Result<String, BadField> {
 
 #[cfg(test)]
 mod tests {
+    use v1::home_policy::Kind;
+
     use super::*;
 
     fn good() -> v1::Pool {
@@ -157,6 +186,10 @@ mod tests {
             overlay_size_mib: 64,
             ..v1::Pool::default()
         }
+    }
+
+    fn bad_home(kind: Kind) -> Result<PoolRecord, BadField> {
+        parse(v1::Pool { home: Some(v1::HomePolicy { kind: Some(kind) }), ..good() })
     }
 
     #[test]
@@ -175,6 +208,14 @@ mod tests {
         assert_eq!(bad(|pool| pool.users = vec!["..".into()]), "pool.users");
         assert_eq!(bad(|pool| pool.title = "a\0".into()), "pool.title");
         assert_eq!(bad(|pool| pool.runtime = "../runc".into()), "pool.runtime");
+        let home = |kind| bad_home(kind).unwrap_err().field;
+        for size_mib in [0, 63, -1, i64::MAX] {
+            assert_eq!(home(Kind::VolumeMib(size_mib)), "pool.home.volume_mib");
+        }
+        for path in ["", "/", "srv", "/srv/../etc", "/srv/./x", "/srv//x", "/srv/", "/a\0b"] {
+            assert_eq!(home(Kind::Directory(path.into())), "pool.home.directory", "{path:?}");
+        }
+        assert!(bad_home(Kind::Directory("/srv/homes".into())).is_ok());
         let negative = v1::Limits { memory_mib: -1, ..v1::Limits::default() };
         let pool = v1::Pool { limits: Some(negative), ..good() };
         assert_eq!(parse(pool).unwrap_err().field, "pool.limits.memory_mib");

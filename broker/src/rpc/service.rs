@@ -86,14 +86,6 @@ impl Broker for Api {
         Ok(Response::new(self.exec_call(&caller, request.into_inner()).await?.boxed()))
     }
 
-    async fn delete_desktop_data(
-        &self,
-        request: Request<v1::DeleteDesktopDataRequest>,
-    ) -> Answer<v1::DeleteDesktopDataResponse> {
-        let caller = self.caller(&request).await?;
-        Ok(Response::new(self.delete_data_call(&caller, request.get_ref()).await?))
-    }
-
     async fn change_password(
         &self,
         request: Request<v1::ChangePasswordRequest>,

@@ -103,6 +103,26 @@ pub struct PhaseRecord {
     pub done_us: u64,
 }
 
+/// The home a desktop has beside its overlay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HomeUse {
+    /// A volume of its host.
+    Volume {
+        /// Its name there.
+        name: String,
+        /// Size of a new one.
+        size_mib: i64,
+    },
+    /// A directory of its host.
+    Directory {
+        /// Absolute.
+        parent: String,
+        /// Of the directory in it.
+        name: String,
+    },
+}
+
 /// What the host said about a running desktop.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Placed {
@@ -145,6 +165,9 @@ pub struct DesktopRecord {
     pub overlay: String,
     /// Size of a new overlay.
     pub overlay_size_mib: i64,
+    /// A home beside the overlay.
+    #[serde(default)]
+    pub home: Option<HomeUse>,
     /// What it may use, and what it claims on the host.
     pub limits: LimitsRecord,
     /// Container runtime; empty: the host's default.

@@ -19,6 +19,10 @@ pub const DESKTOPS: &str = "desktop/";
 pub const NUMBERS: &str = "number/";
 /// Every persistent overlay and its place.
 pub const OVERLAYS: &str = "overlay/";
+/// Every home volume and its place.
+pub const HOMES: &str = "home/";
+/// What is being done to kept data.
+pub const WORKS: &str = "work/";
 /// Every ticket, by its digest.
 pub const TICKETS: &str = "ticket/";
 /// Who looks at what.
@@ -72,6 +76,16 @@ pub fn number(number: u32) -> String {
 /// A persistent overlay.
 pub fn overlay(name: &str) -> String {
     format!("{OVERLAYS}{name}")
+}
+
+/// A home volume.
+pub fn home(name: &str) -> String {
+    format!("{HOMES}{name}")
+}
+
+/// What is being done to the data under this key.
+pub fn work(data: &str) -> String {
+    format!("{WORKS}{data}")
 }
 
 /// A ticket.

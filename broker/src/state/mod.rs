@@ -9,12 +9,13 @@ mod records;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use desktop::{
-    DesktopRecord, DesktopState, Display, FailureRecord, Happening, Illegal, LimitsRecord,
+    DesktopRecord, DesktopState, Display, FailureRecord, Happening, HomeUse, Illegal, LimitsRecord,
     PhaseRecord, Placed,
 };
 pub use records::{
-    CapacityRecord, ClusterCa, CounterRecord, HostRecord, Marker, NumberRecord, OverlayRecord,
-    PoolRecord, Role, ServerCertificate, SessionRecord, TicketRecord, UserRecord, ViewerRecord,
+    CapacityRecord, ClusterCa, CounterRecord, HomeClaim, HomePolicy, HomeRecord, HostRecord,
+    Marker, NumberRecord, OverlayRecord, PoolRecord, Role, ServerCertificate, SessionRecord,
+    TicketRecord, UserRecord, ViewerRecord, WorkKind, WorkRecord,
 };
 
 use crate::store::{Entry, LeaseId, Revision, Store, StoreError, Transaction};

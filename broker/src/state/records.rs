@@ -70,6 +70,25 @@ pub struct PoolRecord {
     pub runtime: String,
     /// Who may use it; empty: everyone.
     pub users: Vec<UserName>,
+    /// Where homes are; none: in the overlay.
+    #[serde(default)]
+    pub home: Option<HomePolicy>,
+}
+
+/// Where the homes of a pool's users are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HomePolicy {
+    /// A volume per user.
+    Volume {
+        /// Size of a new one.
+        size_mib: i64,
+    },
+    /// A directory per user, in this one of the host.
+    Directory {
+        /// Absolute.
+        parent: String,
+    },
 }
 
 /// A host that was enrolled.
@@ -101,6 +120,78 @@ pub struct OverlayRecord {
     pub host: HostName,
     /// Set while it is being deleted: no desktop may take it any more.
     pub deleting: bool,
+    /// Set while it is being cloned or imported: not to be taken yet.
+    #[serde(default)]
+    pub making: bool,
+    /// Request that cloned it; empty: none did.
+    #[serde(default)]
+    pub made_by: String,
+}
+
+/// A home volume and the host that has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomeRecord {
+    /// Whose it is.
+    pub user: UserName,
+    /// Where it is.
+    pub host: HostName,
+    /// The last start that claimed it: it has one writer.
+    pub claim: Option<HomeClaim>,
+    /// As in [`OverlayRecord`].
+    pub deleting: bool,
+    /// As in [`OverlayRecord`].
+    pub making: bool,
+    /// As in [`OverlayRecord`].
+    pub made_by: String,
+}
+
+/// A start that took a home. It holds as long as that life of the desktop does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomeClaim {
+    /// The desktop.
+    pub desktop: DesktopId,
+    /// Which life of it.
+    pub epoch: u64,
+}
+
+/// Something that is being done to kept data. Under a lease of the broker that
+/// has it done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkRecord {
+    /// What.
+    pub kind: WorkKind,
+    /// Who asked for it.
+    pub by: UserName,
+    /// When.
+    pub since: Timestamp,
+    /// Chosen by the caller; may be empty.
+    pub request_id: String,
+}
+
+/// What can be done to kept data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkKind {
+    /// Made larger.
+    Grow,
+    /// Unused blocks given back.
+    Trim,
+    /// Looked through.
+    Check,
+    /// Deleted.
+    Delete,
+    /// A snapshot made.
+    Snapshot,
+    /// A snapshot deleted.
+    DeleteSnapshot,
+    /// Made what it was.
+    RollBack,
+    /// Copied, or made by copying.
+    Clone,
+    /// Written to a stream.
+    Export,
+    /// Made from a stream.
+    Import,
 }
 
 /// A right to open one connection.
@@ -178,6 +269,8 @@ impl Record for PoolRecord {}
 impl Record for HostRecord {}
 impl Record for CapacityRecord {}
 impl Record for OverlayRecord {}
+impl Record for HomeRecord {}
+impl Record for WorkRecord {}
 impl Record for TicketRecord {}
 impl Record for ViewerRecord {}
 impl Record for NumberRecord {}
@@ -207,6 +300,26 @@ impl CapacityRecord {
             memory_mib: self.memory_mib.saturating_sub(limits.memory_mib).max(0),
             cpu_millis: self.cpu_millis.saturating_sub(limits.cpu_millis).max(0),
         }
+    }
+}
+
+// === impl WorkKind ===
+
+impl std::fmt::Display for WorkKind {
+    /// "it is being ...".
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Grow => "grown",
+            Self::Trim => "trimmed",
+            Self::Check => "checked",
+            Self::Delete => "deleted",
+            Self::Snapshot => "kept as a snapshot",
+            Self::DeleteSnapshot => "freed of a snapshot",
+            Self::RollBack => "rolled back",
+            Self::Clone => "cloned",
+            Self::Export => "exported",
+            Self::Import => "imported",
+        })
     }
 }
 

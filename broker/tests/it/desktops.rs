@@ -182,10 +182,8 @@ async fn a_kept_disk_has_a_name_of_its_own_and_goes_only_when_named() {
     let house = House::new().await;
     let mut anna = house.sign_in("anna").await;
     anna.start("demo").await.unwrap();
-    let delete = |user: &User, desktop: &str| {
-        user.ask(v1::DeleteDesktopDataRequest { desktop: desktop.into() })
-    };
-    let nothing = anna.client.delete_desktop_data(delete(&anna, "demo")).await.unwrap_err();
+    let delete = |user: &User, data: &str| user.ask(v1::DeleteDataRequest { data: data.into() });
+    let nothing = anna.storage.delete_data(delete(&anna, "demo")).await.unwrap_err();
     assert_eq!(reason_of(&nothing), "NO_DATA");
 
     anna.start("demo-keep").await.unwrap();
@@ -194,15 +192,15 @@ async fn a_kept_disk_has_a_name_of_its_own_and_goes_only_when_named() {
         requests.iter().map(|request| request.overlay.clone().unwrap().persistent_name).collect()
     };
     assert_eq!(overlays, ["", "demo-keep.anna.2000"]);
-    let in_use = anna.client.delete_desktop_data(delete(&anna, "demo-keep")).await.unwrap_err();
+    let in_use = anna.storage.delete_data(delete(&anna, "demo-keep")).await.unwrap_err();
     assert_eq!(
         (in_use.code(), reason_of(&in_use).as_str()),
-        (Code::FailedPrecondition, "WRONG_STATE")
+        (Code::FailedPrecondition, "DATA_IN_USE")
     );
     anna.stop("demo-keep").await.unwrap();
-    assert_eq!(*house.agent.script.deleted.lock().unwrap(), Vec::<String>::new());
-    anna.client.delete_desktop_data(delete(&anna, "demo-keep")).await.unwrap();
-    assert_eq!(*house.agent.script.deleted.lock().unwrap(), ["demo-keep.anna.2000"]);
+    assert_eq!(house.agent.script.storage.names(), ["demo-keep.anna.2000"]);
+    anna.storage.delete_data(delete(&anna, "demo-keep")).await.unwrap();
+    assert_eq!(house.agent.script.storage.names(), Vec::<String>::new());
 }
 
 #[tokio::test]

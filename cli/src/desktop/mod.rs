@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use rolltop_proto::v1::{
-    DeleteDesktopDataRequest, GetDesktopRequest, ListDesktopsRequest, StopDesktopRequest,
-    WhoAmIRequest,
+    GetDesktopRequest, ListDesktopsRequest, StopDesktopRequest, WhoAmIRequest,
 };
 use serde_json::json;
 use tonic::Code;
@@ -50,14 +49,6 @@ pub(crate) enum Command {
     Exec(exec::Exec),
     /// Open a shell in a desktop
     Shell(shell::Shell),
-    /// Delete the kept data of a desktop that is not running; there is no way back
-    DeleteData {
-        /// "pool/user", or "pool" for your own
-        id: String,
-        /// Yes, delete it
-        #[arg(long, required = true)]
-        yes: bool,
-    },
     /// Print the portal address of your desktop
     Open {
         /// "pool", or "pool/user" if that is you
@@ -74,8 +65,6 @@ impl Command {
             Self::Stop { id } => stop(app, id).await?,
             Self::Exec(exec) => return exec.run(app).await,
             Self::Shell(shell) => return shell.run(app).await,
-            // clap lets nobody get here without it.
-            Self::DeleteData { id, yes: _ } => delete_data(app, id).await?,
             Self::Open { id } => open(app, id).await?,
         }
         Ok(Exit::OK)
@@ -100,12 +89,6 @@ async fn stop(app: &App, desktop: String) -> Result<(), Failure> {
     let id = stopped.as_ref().map_or(desktop, |stopped| stopped.id.clone());
     let document = json!({ "stopped": id, "desktop": stopped.map(DesktopView::from) });
     app.output.done(&format!("desktop {id} is stopped"), &document)
-}
-
-async fn delete_data(app: &App, desktop: String) -> Result<(), Failure> {
-    let request = DeleteDesktopDataRequest { desktop: desktop.clone() };
-    within(QUICK, app.broker().await?.delete_desktop_data(request)).await?;
-    app.output.done(&format!("deleted the data of {desktop}"), &json!({ "deleted": desktop }))
 }
 
 async fn open(app: &App, desktop: String) -> Result<(), Failure> {

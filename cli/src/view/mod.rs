@@ -4,6 +4,7 @@
 //! `_mib`, `_ms` in the key say the unit; enums as lower-case words; what is
 //! not there is `null`, never an empty string or a zero; keys are only added.
 
+mod data;
 mod desktop;
 mod gc;
 mod host;
@@ -14,6 +15,7 @@ mod words;
 
 use std::time::SystemTime;
 
+pub(crate) use data::{CheckView, DataList, DataView, SnapshotList, SnapshotView, task_word};
 pub(crate) use desktop::{DesktopList, DesktopView, ProgressView};
 pub(crate) use gc::{GcVersion, GcView};
 pub(crate) use host::{HostList, HostView};

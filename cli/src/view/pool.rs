@@ -1,6 +1,6 @@
 //! Pools.
 
-use rolltop_proto::v1::Pool;
+use rolltop_proto::v1::{Pool, home_policy::Kind};
 use serde::Serialize;
 
 use super::{desktop::LimitsView, or_empty, some};
@@ -24,6 +24,15 @@ pub(crate) struct PoolView {
     limits: Option<LimitsView>,
     runtime: Option<String>,
     users: Vec<String>,
+    home: Option<HomeView>,
+}
+
+/// `{"volume_mib": …}` or `{"directory": …}`; null: homes are in the overlay.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum HomeView {
+    VolumeMib(i64),
+    Directory(String),
 }
 
 impl From<Pool> for PoolView {
@@ -38,6 +47,10 @@ impl From<Pool> for PoolView {
             overlay_size_mib: pool.overlay_size_mib,
             limits: pool.limits.map(LimitsView::from),
             users: pool.users,
+            home: pool.home.and_then(|home| home.kind).map(|kind| match kind {
+                Kind::VolumeMib(size_mib) => HomeView::VolumeMib(size_mib),
+                Kind::Directory(path) => HomeView::Directory(path),
+            }),
         }
     }
 }
@@ -90,6 +103,7 @@ impl View for PoolView {
             .field("image", &self.image)
             .field("data", self.data())
             .field("disk", gib_or_mib(self.overlay_size_mib))
+            .field("homes", self.homes())
             .field("limits", self.limits_sentence())
             .field("runtime", or_empty(self.runtime.as_ref()))
             .field("users", users);
@@ -100,6 +114,16 @@ impl View for PoolView {
 impl PoolView {
     fn data(&self) -> &'static str {
         if self.persistent { "kept" } else { "volatile" }
+    }
+
+    fn homes(&self) -> String {
+        match &self.home {
+            None => "with the desktop".to_owned(),
+            Some(HomeView::VolumeMib(size_mib)) => {
+                format!("a volume of {} per user", gib_or_mib(*size_mib))
+            }
+            Some(HomeView::Directory(path)) => format!("directories in {path}"),
+        }
     }
 
     fn limits_sentence(&self) -> String {
@@ -140,6 +164,7 @@ mod tests {
                 "limits": {"memory_mib": 512, "cpu_millis": null, "pids": 200},
                 "runtime": null,
                 "users": [],
+                "home": null,
             })
         );
     }

@@ -14,20 +14,20 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 pub const PASSWORD: &str = "correct horse battery";
 pub const TOKEN: &str = "token-of-ada";
 
-type Answer<T> = Result<Response<T>, Status>;
+pub type Answer<T> = Result<Response<T>, Status>;
 type Out<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The broker of the tests. "ada" is its user.
 pub struct Scripted;
 
-fn signed_in<T>(request: &Request<T>) -> Result<(), Status> {
+pub fn signed_in<T>(request: &Request<T>) -> Result<(), Status> {
     match request.metadata().get("authorization").map(|value| value.as_bytes()) {
         Some(value) if value == format!("Bearer {TOKEN}").as_bytes() => Ok(()),
         _ => Err(refusal(Code::Unauthenticated, "SESSION_OVER", "your session is over")),
     }
 }
 
-fn refusal(code: Code, reason: &str, message: &str) -> Status {
+pub fn refusal(code: Code, reason: &str, message: &str) -> Status {
     let details = ErrorDetails::with_error_info(reason, "rolltop", HashMap::new());
     Status::with_error_details(code, message, details)
 }
@@ -301,16 +301,6 @@ macro_rules! unused {
                 signed_in(&request)?;
                 let desktop = Some(desktop(&request.into_inner().desktop, api::DesktopState::Gone));
                 Ok(Response::new(api::StopDesktopResponse { desktop }))
-            }
-
-            async fn delete_desktop_data(
-                &self,
-                request: Request<api::DeleteDesktopDataRequest>,
-            ) -> Answer<api::DeleteDesktopDataResponse> {
-                signed_in(&request)?;
-                let id = request.into_inner().desktop;
-                let message = format!("desktop {id} is running; stop it first");
-                Err(refusal(Code::FailedPrecondition, "DESKTOP_RUNNING", &message))
             }
 
             async fn change_password(

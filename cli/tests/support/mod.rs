@@ -11,6 +11,7 @@
 
 mod broker;
 mod pty;
+mod storage;
 
 use std::{
     fmt::Write as _,
@@ -19,7 +20,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use rolltop_proto::v1::broker_server::BrokerServer;
+use rolltop_proto::v1::{broker_server::BrokerServer, storage_server::StorageServer};
 use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpListener, runtime::Runtime};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -27,6 +28,7 @@ use tonic::transport::{Identity, Server, ServerTlsConfig};
 
 pub use broker::{PASSWORD, TOKEN};
 pub use pty::Dialogue;
+pub use storage::ARCHIVE;
 
 /// A broker on 127.0.0.1, and a home directory for the program.
 pub struct Rig {
@@ -49,6 +51,7 @@ impl Rig {
         let server = Server::builder()
             .tls_config(ServerTlsConfig::new().identity(identity))
             .unwrap()
+            .add_service(StorageServer::new(broker::Scripted))
             .add_service(BrokerServer::new(broker::Scripted))
             .serve_with_incoming(TcpListenerStream::new(listener));
         runtime.spawn(server);

@@ -73,11 +73,18 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(&half_made, path)
 }
 
-/// Makes the home if it is missing, as a copy of the skeleton. One that is there stays as it is.
+/// Makes the home if it is missing, as a copy of the skeleton. One that is there stays as it is,
+/// but for a new volume, which belongs to root until it has been filled and given to the user.
 pub(crate) fn make_home(account: &Account) -> Result<(), Failure> {
     let home = Path::new(&account.home);
     match fs::symlink_metadata(home) {
-        Ok(_) => return Ok(()),
+        Ok(meta) => {
+            let unused = meta.is_dir() && meta.uid() == 0 && account.uid != 0;
+            if unused && is_new(home, &meta).map_err(Failure::file("examine", home))? {
+                give_home(home, account).map_err(Failure::file("fill", home))?;
+            }
+            return Ok(());
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(Failure::file("examine", home)(e)),
     }
@@ -102,6 +109,22 @@ pub(crate) fn make_home(account: &Account) -> Result<(), Failure> {
     fs::rename(&half_made, home).map_err(Failure::file("make", home))
 }
 
+/// Root's home for a user: a volume of its own, or an empty place for one.
+fn is_new(home: &Path, meta: &fs::Metadata) -> io::Result<bool> {
+    let parent = home.parent().unwrap_or(home);
+    let mounted = fs::metadata(parent)?.dev() != meta.dev();
+    Ok(mounted || fs::read_dir(home)?.next().is_none())
+}
+
+/// The owner last: cut off before, it is done again.
+fn give_home(home: &Path, account: &Account) -> io::Result<()> {
+    if Path::new(SKELETON).is_dir() {
+        copy_tree(Path::new(SKELETON), home, account)?;
+    }
+    fs::set_permissions(home, Permissions::from_mode(0o700))?;
+    chown(home, Some(account.uid), Some(account.gid))
+}
+
 fn fill_home(home: &Path, account: &Account) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(home)?;
     if Path::new(SKELETON).is_dir() {
@@ -117,18 +140,28 @@ fn copy_tree(from: &Path, to: &Path, account: &Account) -> io::Result<()> {
         let meta = entry.metadata()?;
         let own = |target: &Path| lchown(target, Some(account.uid), Some(account.gid));
         if meta.is_dir() {
-            DirBuilder::new().mode(meta.mode() & 0o777).create(&target)?;
+            unless_there(DirBuilder::new().mode(meta.mode() & 0o777).create(&target))?;
             copy_tree(&source, &target, account)?;
             own(&target)?;
         } else if meta.is_symlink() {
-            symlink(fs::read_link(&source)?, &target)?;
+            unless_there(symlink(fs::read_link(&source)?, &target))?;
             own(&target)?;
-        } else if meta.is_file() {
-            fs::copy(&source, &target)?;
-            own(&target)?;
+        } else if meta.is_file() && !target.exists() {
+            // Under another name first: what has the name is whole.
+            let half_made = to.join(".rolltop-new");
+            fs::copy(&source, &half_made)?;
+            own(&half_made)?;
+            fs::rename(&half_made, &target)?;
         }
     }
     Ok(())
+}
+
+fn unless_there(made: io::Result<()>) -> io::Result<()> {
+    match made {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
 }
 
 /// Makes the user's runtime directory (XDG Base Directory: owned by the user, mode 0700).

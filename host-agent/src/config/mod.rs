@@ -54,6 +54,8 @@ pub struct Config {
     pub launcher: PathBuf,
     /// Most desktops at a time.
     pub max_desktops: u32,
+    /// Directories of the host in which homes may lie.
+    pub home_parents: Vec<PathBuf>,
     /// Bridge and addresses.
     pub network: NetworkConfig,
     /// Parent of desktops' control groups, below every hierarchy's root: not
@@ -145,6 +147,7 @@ impl Config {
             socket: r.value("socket", "/run/rolltop/agent.sock".into(), absolute),
             launcher: r.value("launcher", "/usr/lib/rolltop/rolltop-launcher".into(), absolute),
             max_desktops: r.value("max_desktops", 500, number(1, 60_000)),
+            home_parents: r.list("homes.parents", Vec::new(), plain_path),
             network: network(&mut r),
             cgroup_parent: r.value("cgroup_parent", "rolltop".into(), name),
             runtimes: runtimes(&mut r),
@@ -250,6 +253,14 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// Absolute, and one spelling for each directory: requests name it the same.
+fn plain_path(text: &str) -> Result<PathBuf, String> {
+    let path = absolute(text)?;
+    let plain =
+        text.len() > 1 && text.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+    if plain { Ok(path) } else { Err("is not a plain path such as /srv/homes".into()) }
+}
+
 fn ipv4(text: &str) -> Result<Ipv4Addr, String> {
     text.parse().map_err(|_| "is not an IPv4 address".into())
 }
@@ -301,7 +312,7 @@ mod tests {
         assert_eq!(config.listen.unwrap().address.port(), 7443);
         // Every key is shown, so that none is undocumented.
         let shown = text.lines().filter(|line| line.contains(" = ")).count();
-        assert_eq!(shown, 32, "a key was added or removed: mend agent.example.toml");
+        assert_eq!(shown, 33, "a key was added or removed: mend agent.example.toml");
     }
 
     #[test]
@@ -315,6 +326,7 @@ mod tests {
     fn all_faults_at_once() {
         let error = read(
             "name = 'No Such'\nstate_dir = 'here'\nmax_desktops = -1\nfoo = 1\n\
+             [homes]\nparents = ['srv', '/srv/../etc', '/srv/homes']\n\
              [network]\nbridge = 'a/b'\nbar = 2\ndns = ['1.1.1.1', 'x']\n[listen]\naddress = '1'\n\
              [runtimes]\ndefault = 'crun'\n",
         )
@@ -325,6 +337,8 @@ mod tests {
             keys,
             [
                 "foo",
+                "homes.parents",
+                "homes.parents",
                 "listen.address",
                 "max_desktops",
                 "name",

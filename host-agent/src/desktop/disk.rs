@@ -15,7 +15,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::failure::StepError;
+use super::{failure::StepError, home};
 use crate::{
     address::Addresses,
     bundle::{self, Ingredients},
@@ -24,6 +24,7 @@ use crate::{
     paths::{DesktopPaths, INIT_INSIDE},
     request::StartRequest,
     storage::{Found, Ids, IdsKind, StorageError, choose},
+    volumes::VolumeKey,
 };
 
 /// Of the tmpfs that a desktop shares with the agent: its session's output and
@@ -41,9 +42,11 @@ pub(super) fn make(
     addresses: &Addresses,
     found: &Found,
     kind: &OverlayKind,
+    home: Option<&home::Found>,
 ) -> Result<(), StepError> {
     let paths = host.paths.desktop(request.number);
     check_space(host)?;
+    check_free(host, kind)?;
     let base = host.storage.mount(found)?;
     let config = &host.config;
     let first_of_all = config.network.addresses.first_id();
@@ -56,14 +59,18 @@ pub(super) fn make(
     let mounts = paths.mounts();
     make_dir(&mounts, 0o711)?;
     let root = host.storage.open_root(&base, &overlay, mounts, ids)?;
+    let home =
+        home.map(|home| home::mount(host, home, &request.account, &paths, ids)).transpose()?;
     make_shared(&paths, ids.first + request.account.uid)?;
-    write_bundle(host, request, addresses, &found.image, &paths, &Root { path: &root, ids })
+    let root = Root { path: &root, ids, home: home.as_deref() };
+    write_bundle(host, request, addresses, &found.image, &paths, &root)
 }
 
 /// A root that is open.
 struct Root<'a> {
     path: &'a Path,
     ids: Ids,
+    home: Option<&'a Path>,
 }
 
 fn tell_ids(ids: Ids) {
@@ -94,6 +101,12 @@ fn extra_dirs(host: &Host) -> Result<Vec<ExtraBind>, StepError> {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let found = host.config.extra_dirs.iter().map(|dir| dir.find(&kernel));
     Ok(found.filter_map(Result::transpose).collect::<Result<_, _>>()?)
+}
+
+/// What is being done to a kept overlay is said better than that it is locked.
+fn check_free(host: &Host, kind: &OverlayKind) -> Result<(), StepError> {
+    let busy = VolumeKey::of(kind).and_then(|key| host.jobs.busy(&key));
+    busy.map_or(Ok(()), |busy| Err(busy.into()))
 }
 
 fn make_shared(paths: &DesktopPaths, user: u32) -> Result<(), StepError> {
@@ -137,6 +150,7 @@ fn write_bundle(
         first_id: root.ids.first,
         extra_dirs: &extra_dirs(host)?,
         limits: request.limits,
+        home: root.home.map(|source| (request.account.name.as_str(), source)),
     })?;
     write(&dir.join("hostname"), format!("{host_name}\n"))?;
     write(

@@ -9,6 +9,7 @@ use rolltop_launcher::cgroup::CgroupError;
 use rolltop_overlay::StoreError;
 use thiserror::Error;
 
+use super::home::HomeError;
 use crate::{
     display::DisplayError,
     extra::ExtraDirMissing,
@@ -17,7 +18,12 @@ use crate::{
     runtime::RuntimeError,
     storage::StorageError,
     view::{Failure, Phase},
+    volumes::Busy,
 };
+
+/// For whoever finds that their files are there, and not to be had.
+const WHAT_TO_DO_WITH_DAMAGE: &str = "; the file is kept as it is: an operator can roll it back to \
+    a snapshot, import a backup under another name, or have it repaired";
 
 /// What can go wrong while a desktop comes up.
 #[derive(Debug, Error)]
@@ -35,6 +41,10 @@ pub(super) enum StepError {
     ExtraDir(#[from] ExtraDirMissing),
     #[error(transparent)]
     Overlay(#[from] StoreError),
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error(transparent)]
+    Busy(#[from] Busy),
     #[error(transparent)]
     Bundle(#[from] OciSpecError),
     #[error(transparent)]
@@ -64,7 +74,7 @@ impl StepError {
 
     /// Stable word for programs.
     pub(super) fn code(&self) -> &'static str {
-        if self.is_disk_full() {
+        if is_disk_full(self) {
             return "DISK_FULL";
         }
         match self {
@@ -73,6 +83,8 @@ impl StepError {
             Self::ExtraDir(_) => "EXTRA_DIRECTORY_MISSING",
             Self::Overlay(StoreError::LargerThanDisk { .. }) => "OVERLAY_TOO_LARGE",
             Self::Overlay(_) => "OVERLAY_FAILED",
+            Self::Home(error) => error.code(),
+            Self::Busy(_) => "OVERLAY_BUSY",
             Self::Network(_) => "NETWORK_FAILED",
             Self::SessionMissing(_) => "SESSION_COMMAND_MISSING",
             Self::Runtime(_) | Self::Group(_) => "CONTAINER_FAILED",
@@ -85,22 +97,28 @@ impl StepError {
         }
     }
 
-    fn is_disk_full(&self) -> bool {
-        let mut cause: Option<&dyn std::error::Error> = Some(self);
-        while let Some(error) = cause {
-            let errno = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-            if errno == Some(Errno::ENOSPC as i32) || errno == Some(Errno::EDQUOT as i32) {
-                return true;
-            }
-            cause = error.source();
-        }
-        false
-    }
-
     /// With the phase it happened in and what the session said.
     pub(super) fn into_failure(self, phase: Phase, output_tail: Vec<String>) -> Failure {
-        Failure { phase, code: self.code(), reason: sentence(&self), output_tail }
+        let mut reason = sentence(&self);
+        let code = self.code();
+        if matches!(code, "OVERLAY_DAMAGED" | "HOME_DAMAGED") {
+            reason.push_str(WHAT_TO_DO_WITH_DAMAGE);
+        }
+        Failure { phase, code, reason, output_tail }
     }
+}
+
+/// Whether a full disk is at the bottom of it.
+pub fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let errno = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        if errno == Some(Errno::ENOSPC as i32) || errno == Some(Errno::EDQUOT as i32) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The error and its causes in one line.

@@ -3,6 +3,7 @@
 
 mod disk;
 mod failure;
+mod home;
 mod live;
 mod release;
 mod start;
@@ -15,7 +16,7 @@ use std::{
 
 use tokio::sync::{broadcast, watch};
 
-pub use self::failure::sentence;
+pub use self::failure::{is_disk_full, sentence};
 pub use self::live::{adopt, begin};
 pub use self::release::release;
 pub use self::start::Start;
@@ -97,6 +98,11 @@ impl Desktop {
         Ok(after)
     }
 
+    /// Tells watchers that something measured has changed.
+    pub(crate) fn touch(&self) {
+        self.publisher.change(|_| {});
+    }
+
     fn mark(&self, phase: Phase, done: bool) {
         let elapsed = self.begun.elapsed();
         self.publisher.change(|view| view.marks.push(Mark { phase, done, elapsed }));
@@ -132,6 +138,7 @@ pub(crate) mod tests {
                 image: "demo:stable".into(),
                 version: "1".into(),
                 persistent_overlay: None,
+                home: None,
                 limits: Limits::default(),
                 runtime: "builtin".into(),
                 display_socket: "vnc.sock".into(),
@@ -142,6 +149,7 @@ pub(crate) mod tests {
             mac: Mac([0; 6]),
             ip: std::net::Ipv4Addr::LOCALHOST,
             overlay: rolltop_overlay::OverlayKind::Volatile(number),
+            home_volume: None,
             marks: Vec::new(),
             failure: None,
             end: None,

@@ -132,9 +132,11 @@ fn take_away(
     group: &Cgroup,
 ) -> Vec<ReleaseError> {
     let mut errors: Vec<ReleaseError> = Vec::new();
-    let closed = close_root(&paths.mounts());
-    errors.extend(closed.errors.into_iter().map(Into::into));
-    errors.extend(closed.held_by_loop.map(ReleaseError::Held));
+    for mounts in [paths.mounts(), paths.home()] {
+        let closed = close_root(&mounts);
+        errors.extend(closed.errors.into_iter().map(Into::into));
+        errors.extend(closed.held_by_loop.map(ReleaseError::Held));
+    }
     let shared = paths.shared();
     match unmount(&shared, UnmountFlags::NOFOLLOW) {
         // Not a mount point, or not there.
@@ -150,7 +152,7 @@ fn take_away(
     errors.extend(host.overlays.delete(&volatile).err().map(Into::into));
     // Never a recursive delete: should something still be mounted below,
     // against all that was seen, it would delete a person's files.
-    for dir in [paths.mounts(), shared] {
+    for dir in [paths.mounts(), paths.home(), shared] {
         errors.extend(remove_empty_dirs(&dir).err());
     }
     for dir in [paths.bundle(), paths.dir().to_owned()] {

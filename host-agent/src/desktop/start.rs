@@ -14,7 +14,7 @@ use rolltop_launcher::cgroup::Cgroup;
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::{Desktop, disk, failure::StepError, verdict};
+use super::{Desktop, disk, failure::StepError, home, verdict};
 use crate::{
     address::Addresses,
     bundle::{self, SessionIngredients},
@@ -33,6 +33,9 @@ use crate::{
 /// Of the session's output, shown to a person when it fails.
 const TAIL_LINES: usize = 20;
 const TAIL_BYTES: u64 = 8 * 1024;
+
+/// For a home's server to answer. Others' starts wait meanwhile.
+const HOME_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a new desktop is made from; checked and resolved.
 #[derive(Debug)]
@@ -107,10 +110,14 @@ async fn steps(
         blocking(move || disk::make_desktop_dir(&dir, first_id)).await?;
     }
     record(host, desktop).await?;
+    let home = find_home(host, &start.request).await?;
     let disk = {
         let (host, start) = (Arc::clone(host), Arc::clone(start));
         let kind = desktop.view().overlay;
-        blocking(move || disk::make(&host, &start.request, &start.addresses, &start.image, &kind))
+        blocking(move || {
+            let Start { request, addresses, image, .. } = start.as_ref();
+            disk::make(&host, request, addresses, image, &kind, home.as_ref())
+        })
     };
     // Both are awaited, whatever the other says: what goes on in the background
     // must not meet the release of a failed start.
@@ -165,6 +172,26 @@ async fn steps(
     record(host, desktop).await?;
     let display = held_display(&group, server).await;
     Ok(Some(Up { init, group, session: Some(session), display }))
+}
+
+/// A directory may lie on a server that does not answer: its thread is left
+/// behind then, having mounted nothing.
+async fn find_home(
+    host: &Arc<Host>,
+    request: &StartRequest,
+) -> Result<Option<home::Found>, StepError> {
+    let Some(wanted) = request.home.clone() else { return Ok(None) };
+    let directory = home::directory(&wanted);
+    let (account, host) = (request.account.clone(), Arc::clone(host));
+    let looking = blocking(move || home::find(&host.config.home_parents, &wanted, &account));
+    match tokio::time::timeout(HOME_DEADLINE, looking).await {
+        Ok(found) => Ok(Some(found?)),
+        Err(_elapsed) => Err(home::HomeError::Silent {
+            path: directory.unwrap_or_default(),
+            seconds: HOME_DEADLINE.as_secs(),
+        }
+        .into()),
+    }
 }
 
 /// Waits for the end of the session, or of init, which is an error until the

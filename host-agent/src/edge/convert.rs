@@ -10,7 +10,7 @@ use rolltop_proto::v1;
 
 use crate::{
     lifecycle::State,
-    request::{Account, Limits},
+    request::{Account, Home, Limits},
     view::{Failure, Mark, Phase, View},
 };
 
@@ -48,8 +48,20 @@ pub(super) fn desktop(view: &View, measured: Measured) -> v1::HostDesktop {
         failure: view.failure.as_ref().map(failure),
         timings: timings(&view.marks),
         end_reason: view.end.map_or_else(String::new, |end| end.code().to_owned()),
-        home: None,
+        home: record.home.as_ref().map(home),
     }
+}
+
+fn home(home: &Home) -> v1::HomeSpec {
+    use v1::home_spec::Kind;
+    let kind = match home.clone() {
+        Home::Volume { name, size_mib } => Kind::Volume(v1::HomeVolumeSpec { name, size_mib }),
+        Home::Directory { parent, name } => Kind::Directory(v1::HomeDirectorySpec {
+            parent: parent.to_string_lossy().into_owned(),
+            name,
+        }),
+    };
+    v1::HomeSpec { kind: Some(kind) }
 }
 
 pub(super) fn state(state: State) -> v1::DesktopState {

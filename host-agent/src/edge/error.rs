@@ -2,11 +2,18 @@
 
 use std::collections::HashMap;
 
-use rolltop_overlay::StoreError;
+use rolltop_overlay::{ArchiveError, StoreError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::{plan::PlanError, registry::RegistryError, request::FieldFault, storage::StorageError};
+use crate::{
+    desktop::is_disk_full,
+    plan::PlanError,
+    registry::RegistryError,
+    request::FieldFault,
+    storage::StorageError,
+    volumes::{Busy, VolumeError},
+};
 
 /// Domain of our reason codes (google.rpc.ErrorInfo).
 const DOMAIN: &str = "rolltop";
@@ -88,16 +95,52 @@ fn code_of(error: &StorageError) -> Code {
     }
 }
 
-/// For calls on persistent overlays by name.
-pub(super) fn overlay(error: &StoreError) -> Status {
-    let text = chain(error);
-    if matches!(error, StoreError::NotFound(_)) {
-        status(Code::NotFound, "OVERLAY_UNKNOWN", text)
-    } else if matches!(error, StoreError::InUse(_)) {
-        status(Code::FailedPrecondition, "OVERLAY_IN_USE", text)
-    } else {
-        internal(error)
+/// For calls on volumes.
+pub(super) fn volume(error: &VolumeError) -> Status {
+    match error {
+        VolumeError::Store(inner) => store(inner),
+        VolumeError::Busy(inner) => busy(inner),
+        VolumeError::Name(inner) => invalid_field("name", inner.to_string()),
+        VolumeError::Size(inner) => invalid_field("size_mib", inner.to_string()),
+        VolumeError::NoSnapshot { .. } => status(Code::NotFound, "SNAPSHOT_UNKNOWN", error),
+        // Nobody is left to read it.
+        VolumeError::CallerGone(_) => status(Code::Cancelled, "CALLER_GONE", error),
+        VolumeError::Thread(_) | VolumeError::Interrupted => internal(error),
     }
+}
+
+pub(super) fn busy(error: &Busy) -> Status {
+    status(Code::Aborted, "OVERLAY_BUSY", error)
+}
+
+/// The library's reasons, by what a caller can do about them.
+pub(super) fn store(error: &StoreError) -> Status {
+    use StoreError as E;
+    let (code, reason) = match error {
+        E::NotFound(_) => (Code::NotFound, "OVERLAY_UNKNOWN"),
+        E::NoSnapshot { .. } => (Code::NotFound, "SNAPSHOT_UNKNOWN"),
+        E::InUse(_) => (Code::FailedPrecondition, "OVERLAY_IN_USE"),
+        E::Exists(_) => (Code::AlreadyExists, "OVERLAY_EXISTS"),
+        E::SnapshotExists { .. } => (Code::AlreadyExists, "SNAPSHOT_EXISTS"),
+        E::TooManySnapshots(_) => (Code::FailedPrecondition, "TOO_MANY_SNAPSHOTS"),
+        E::HasSnapshots { .. } => (Code::FailedPrecondition, "HAS_SNAPSHOTS"),
+        E::Shrink { .. } => (Code::FailedPrecondition, "OVERLAY_SHRINKS"),
+        E::GrowStopped { .. } => (Code::FailedPrecondition, "GROW_STOPPED"),
+        E::NotKept(_) | E::OtherKind { .. } | E::Description { .. } => {
+            (Code::InvalidArgument, "INVALID_ARGUMENT")
+        }
+        E::LargerThanDisk { .. } => (Code::ResourceExhausted, "OVERLAY_TOO_LARGE"),
+        E::NoSpace { .. } | E::NoSpaceForCopy { .. } => (Code::ResourceExhausted, "DISK_FULL"),
+        E::Damaged(_) => (Code::FailedPrecondition, "OVERLAY_DAMAGED"),
+        // Nobody is left to read it.
+        E::Archive(ArchiveError::Write(_)) => (Code::Cancelled, "CALLER_GONE"),
+        E::Archive(ArchiveError::Step(_)) => return internal(error),
+        E::Archive(_) => (Code::InvalidArgument, "BAD_ARCHIVE"),
+        E::Freeze(_) => (Code::FailedPrecondition, "NOT_HELD_STILL"),
+        _ if is_disk_full(error) => (Code::ResourceExhausted, "DISK_FULL"),
+        _ => return internal(error),
+    };
+    status(code, reason, chain(error))
 }
 
 #[cfg(test)]

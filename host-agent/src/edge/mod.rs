@@ -6,6 +6,8 @@ mod exec;
 mod relay;
 mod server;
 mod service;
+mod storage;
+mod storage_convert;
 
 pub(crate) use self::server::credentials;
 pub use self::server::{Listening, ServeError, serve};

@@ -7,7 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use rolltop_proto::v1::{self, host_agent_server::HostAgentServer};
+use rolltop_proto::v1::{
+    self, host_agent_server::HostAgentServer, host_storage_server::HostStorageServer,
+};
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::wrappers::UnixListenerStream;
@@ -163,11 +165,13 @@ pub async fn serve(
 fn router(mut server: Server, host: &Arc<Host>) -> Result<Router, ServeError> {
     let service = HostAgentServer::new(Service { host: Arc::clone(host) })
         .max_decoding_message_size(MAX_MESSAGE);
+    let storage = HostStorageServer::new(Service { host: Arc::clone(host) })
+        .max_decoding_message_size(MAX_MESSAGE);
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(async move { reporter.set_serving::<HostAgentServer<Service>>().await });
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
         .build_v1()
         .map_err(ServeError::Reflection)?;
-    Ok(server.add_service(service).add_service(health).add_service(reflection))
+    Ok(server.add_service(service).add_service(storage).add_service(health).add_service(reflection))
 }

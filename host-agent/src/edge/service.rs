@@ -3,7 +3,6 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt as _, stream};
-use rolltop_overlay::{OverlayKind, OverlayName};
 use rolltop_proto::v1::{self, host_agent_server::HostAgent};
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::{BroadcastStream, ReceiverStream, errors::BroadcastStreamRecvError};
@@ -146,46 +145,6 @@ impl HostAgent for Service {
         request: Request<Streaming<v1::DisplayChunk>>,
     ) -> Result<Response<Self::ConnectDisplayStream>, Status> {
         super::relay::connect(&self.host, request.into_inner()).await
-    }
-
-    async fn list_overlays(
-        &self,
-        _request: Request<v1::ListOverlaysRequest>,
-    ) -> Result<Response<v1::ListOverlaysResponse>, Status> {
-        let host = Arc::clone(&self.host);
-        let entries =
-            blocking(move || host.overlays.list()).await.map_err(|e| error::overlay(&e))?;
-        let overlays = entries
-            .into_iter()
-            .filter_map(|entry| match entry.kind {
-                OverlayKind::Persistent(name) => Some(v1::OverlayInfo {
-                    name: name.to_string(),
-                    persistent: true,
-                    size_bytes: convert::signed(entry.usage.size_bytes),
-                    allocated_bytes: convert::signed(entry.usage.allocated_bytes),
-                }),
-                OverlayKind::Home(_) | OverlayKind::Volatile(_) => None,
-            })
-            .collect();
-        Ok(Response::new(v1::ListOverlaysResponse { overlays }))
-    }
-
-    async fn delete_overlay(
-        &self,
-        request: Request<v1::DeleteOverlayRequest>,
-    ) -> Result<Response<v1::DeleteOverlayResponse>, Status> {
-        let name = OverlayName::try_from(request.into_inner().name.as_str())
-            .map_err(|error| invalid_field("name", error.to_string()))?;
-        let host = Arc::clone(&self.host);
-        let kind = OverlayKind::Persistent(name.clone());
-        let deleted = blocking(move || host.overlays.delete(&kind)).await;
-        if deleted.map_err(|error| error::overlay(&error))? {
-            tracing::info!(overlay = %name, "deleted a persistent overlay, as asked");
-            Ok(Response::new(v1::DeleteOverlayResponse {}))
-        } else {
-            let text = format!("there is no persistent overlay `{name}` on this host");
-            Err(error::status(Code::NotFound, "OVERLAY_UNKNOWN", text))
-        }
     }
 }
 

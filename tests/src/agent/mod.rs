@@ -10,7 +10,7 @@ use tokio::process::Command;
 pub use settings::{Programs, Settings};
 
 use crate::{
-    client::{self, Api},
+    client::{self, Api, Storage},
     daemon::Daemon,
 };
 
@@ -39,6 +39,14 @@ impl Agent {
     /// It does not answer any more.
     pub async fn api(&self) -> anyhow::Result<Api> {
         client::connect(&self.settings.socket()).await
+    }
+
+    /// A new connection to what it keeps on disk.
+    ///
+    /// # Errors
+    /// It does not answer any more.
+    pub async fn storage(&self) -> anyhow::Result<Storage> {
+        client::connect_storage(&self.settings.socket()).await
     }
 
     /// What it was started with.

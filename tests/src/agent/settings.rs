@@ -43,6 +43,8 @@ pub struct Settings {
     /// Directory with what a broker gave out for this host (`ca.pem`,
     /// `host.pem`, `host-key.pem`); none: no broker may call.
     pub credentials: Option<PathBuf>,
+    /// Directories in which homes may lie.
+    pub home_parents: Vec<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -66,9 +68,15 @@ struct Document<'a> {
     reserve_mib: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<Listen>,
+    homes: Homes<'a>,
     network: Network,
     runtimes: &'a BTreeMap<String, PathBuf>,
     deadlines: Deadlines,
+}
+
+#[derive(Serialize)]
+struct Homes<'a> {
+    parents: &'a [PathBuf],
 }
 
 #[derive(Serialize)]
@@ -171,6 +179,7 @@ impl Settings {
                 certificate: dir.join("host.pem"),
                 key: dir.join("host-key.pem"),
             }),
+            homes: Homes { parents: &self.home_parents },
             network: Network { bridge: Self::BRIDGE },
             runtimes: &self.runtimes,
             deadlines: Deadlines::new(self.display_ms, patience::slowness()),
@@ -211,6 +220,7 @@ mod tests {
             display_ms: Some(700),
             reserve_mib: None,
             credentials: None,
+            home_parents: Vec::new(),
         };
         let document: toml::Table = settings.document().unwrap().parse().unwrap();
         let text = |key: &str| document[key].as_str().unwrap().to_owned();

@@ -12,6 +12,7 @@ mod check;
 mod crashes;
 mod endings;
 mod failures;
+mod homes;
 mod images;
 mod lifecycle;
 mod network;
@@ -19,6 +20,7 @@ mod requests;
 mod stage;
 mod storage;
 mod visitors;
+mod volumes;
 
 use std::process::ExitCode;
 
@@ -78,6 +80,16 @@ async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
         storage::an_overlay_larger_than_the_disk_is_refused,
         images::an_imported_archive_is_a_desktop,
         images::what_is_in_use_outlives_a_killed_agent,
+        volumes::a_disk_grows_and_is_never_shrunk,
+        volumes::a_snapshot_of_a_running_desktop_has_what_was_synced,
+        volumes::a_clone_lives_beside_its_original,
+        volumes::a_disk_goes_out_and_comes_back,
+        volumes::a_reader_who_leaves_ends_an_export,
+        volumes::a_damaged_disk_is_refused_and_kept,
+        volumes::a_snapshot_without_room_leaves_nothing,
+        volumes::an_agent_killed_at_work_leaves_nothing_half_made,
+        homes::a_home_volume_outlives_overlays,
+        homes::a_home_directory_is_bound_and_belongs_to_its_user,
         failures::a_session_that_dies_tells_why,
         failures::an_image_without_its_session_command,
         failures::a_display_that_never_answers,

@@ -128,6 +128,7 @@ impl Stage {
             display_ms: None,
             reserve_mib: None,
             credentials: None,
+            home_parents: Vec::new(),
         })
     }
 

@@ -7,12 +7,15 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use rolltop_proto::v1::{
-    DeleteOverlayRequest, DesktopState, ListOverlaysRequest, OverlaySpec, StartHostDesktopRequest,
+    DeleteVolumeRequest, DesktopState, ListVolumesRequest, OverlaySpec, StartHostDesktopRequest,
 };
 use rolltop_tests::{agent::Agent, client};
 use tonic::Code;
 
-use crate::stage::{Stage, attempt, demo, host, kept, shell};
+use crate::{
+    stage::{Stage, attempt, demo, host, kept, shell},
+    volumes::overlay,
+};
 
 pub(crate) async fn a_persistent_overlay_keeps_files(stage: &Stage) -> anyhow::Result<()> {
     let agent = stage.agent().await?;
@@ -68,17 +71,18 @@ pub(crate) async fn only_an_explicit_call_deletes(stage: &Stage) -> anyhow::Resu
     let agent = stage.agent().await?;
     let mut api = agent.api().await?;
     client::start(&mut api, kept(1, 1, "alice")).await?;
-    let delete = || DeleteOverlayRequest { name: "alice".into() };
-    let refused = api.delete_overlay(delete()).await.err().context("deleted while in use")?;
+    let mut disks = agent.storage().await?;
+    let delete = || DeleteVolumeRequest { id: overlay("alice") };
+    let refused = disks.delete_volume(delete()).await.err().context("deleted while in use")?;
     ensure!(refused.code() == Code::FailedPrecondition, "{refused}");
     client::stop(&mut api, 1, 1).await?;
-    let list = api.list_overlays(ListOverlaysRequest {}).await?.into_inner().overlays;
+    let list = disks.list_volumes(ListVolumesRequest::default()).await?.into_inner().volumes;
     ensure!(
-        list.len() == 1 && list[0].name == "alice" && list[0].size_bytes == 256 << 20,
+        list.len() == 1 && list[0].id == overlay("alice") && list[0].size_bytes == 256 << 20,
         "{list:?}"
     );
-    api.delete_overlay(delete()).await?;
-    let missing = api.delete_overlay(delete()).await.err().context("deleted twice")?;
+    disks.delete_volume(delete()).await?;
+    let missing = disks.delete_volume(delete()).await.err().context("deleted twice")?;
     ensure!(missing.code() == Code::NotFound, "{missing}");
     agent.purge().await
 }
@@ -104,9 +108,10 @@ pub(crate) async fn a_full_disk_is_said_and_leaves_nothing(stage: &Stage) -> any
     let failure = attempt(&mut api, small(2, "second")).await?.failure.context("it had room")?;
     ensure!(failure.code == "DISK_FULL", "{failure:?}");
     ensure!(failure.reason.contains("no space left"), "{failure:?}");
-    let kept = api.list_overlays(ListOverlaysRequest {}).await?.into_inner().overlays;
-    let names: Vec<_> = kept.iter().map(|overlay| overlay.name.as_str()).collect();
-    ensure!(names == ["first"], "a half-made overlay is there: {names:?}");
+    let mut disks = agent.storage().await?;
+    let kept = disks.list_volumes(ListVolumesRequest::default()).await?.into_inner().volumes;
+    let names: Vec<_> = kept.iter().map(|volume| volume.id.clone()).collect();
+    ensure!(names == [overlay("first")], "a half-made overlay is there: {names:?}");
 
     std::fs::remove_file(state.join("filler"))?;
     let again = StartHostDesktopRequest { epoch: 2, request_id: "2".into(), ..small(1, "first") };
@@ -118,7 +123,7 @@ pub(crate) async fn a_full_disk_is_said_and_leaves_nothing(stage: &Stage) -> any
 }
 
 /// Writes until the disk is full.
-fn fill(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn fill(path: &Path) -> anyhow::Result<()> {
     let mut file = std::fs::File::create(path)?;
     let block = vec![1; 4096];
     loop {

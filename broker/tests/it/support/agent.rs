@@ -12,12 +12,15 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream, stream::BoxStream};
+
+use super::storage::Disks;
 use rolltop_broker::config::Config;
 use rolltop_proto::v1::{
     self, DesktopState, Failure, HostDesktop, HostDesktopEvent, Phase, Progress,
     StartHostDesktopRequest, exec_request, exec_response,
     host_agent_server::{HostAgent, HostAgentServer},
     host_desktop_event::Event,
+    host_storage_server::HostStorageServer,
     start_host_desktop_response::Message,
 };
 use tokio::{
@@ -57,7 +60,7 @@ pub(crate) struct Script {
     pub behaviour: Mutex<Behaviour>,
     pub starts: AtomicUsize,
     pub requests: Mutex<Vec<StartHostDesktopRequest>>,
-    pub deleted: Mutex<Vec<String>>,
+    pub storage: Disks,
     pub images: Mutex<Vec<v1::ImageVersion>>,
     displays: Mutex<BTreeMap<u32, CancellationToken>>,
     events: broadcast::Sender<HostDesktopEvent>,
@@ -92,7 +95,7 @@ impl Agent {
             behaviour: Mutex::new(Behaviour::Run),
             starts: AtomicUsize::new(0),
             requests: Mutex::default(),
-            deleted: Mutex::default(),
+            storage: Disks::default(),
             images: Mutex::new(vec![demo]),
             displays: Mutex::default(),
             events: broadcast::channel(64).0,
@@ -138,6 +141,7 @@ impl Agent {
             let server = Server::builder()
                 .tls_config(tls)
                 .unwrap()
+                .add_service(HostStorageServer::new(script.storage.clone()))
                 .add_service(HostAgentServer::from_arc(script));
             server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
         });
@@ -210,6 +214,7 @@ impl Script {
             ..Default::default()
         };
         self.desktops.lock().unwrap().insert(request.number, desktop.clone());
+        self.storage.mount(request);
         self.tell(&desktop);
         desktop
     }
@@ -386,20 +391,5 @@ impl HostAgent for Script {
             }
         }));
         Ok(Response::new(ReceiverStream::new(answers).boxed()))
-    }
-
-    async fn list_overlays(
-        &self,
-        _: Request<v1::ListOverlaysRequest>,
-    ) -> Result<Response<v1::ListOverlaysResponse>, Status> {
-        Ok(Response::new(v1::ListOverlaysResponse::default()))
-    }
-
-    async fn delete_overlay(
-        &self,
-        request: Request<v1::DeleteOverlayRequest>,
-    ) -> Result<Response<v1::DeleteOverlayResponse>, Status> {
-        self.deleted.lock().unwrap().push(request.into_inner().name);
-        Ok(Response::new(v1::DeleteOverlayResponse {}))
     }
 }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod socket;
+mod storage;
 
 use std::{
     path::Path,
@@ -20,7 +21,10 @@ use rolltop_broker::{
     daemon::Daemon,
     offline,
 };
-use rolltop_proto::v1::{self, broker_client::BrokerClient, start_desktop_response::Message};
+use rolltop_proto::v1::{
+    self, broker_client::BrokerClient, start_desktop_response::Message,
+    storage_client::StorageClient,
+};
 use tempfile::TempDir;
 use tonic::{
     Request, Status,
@@ -29,6 +33,7 @@ use tonic::{
 
 pub(crate) use agent::{Agent, Behaviour};
 pub(crate) use socket::{Socket, connect_tls};
+pub(crate) use storage::Gate;
 
 /// For anything that is to happen soon; far longer than it takes.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -112,18 +117,22 @@ impl House {
     }
 
     pub(crate) async fn client(&self) -> BrokerClient<Channel> {
+        BrokerClient::new(self.channel().await)
+    }
+
+    async fn channel(&self) -> Channel {
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(self.ca()))
             .domain_name("localhost");
         let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{}", self.port)).unwrap();
-        BrokerClient::new(endpoint.tls_config(tls).unwrap().connect().await.unwrap())
+        endpoint.tls_config(tls).unwrap().connect().await.unwrap()
     }
 
     pub(crate) async fn sign_in(&self, name: &str) -> User {
         let mut client = self.client().await;
         let request = v1::SignInRequest { name: name.into(), password: PASSWORD.into() };
         let token = client.sign_in(request).await.unwrap().into_inner().token;
-        User { client, token }
+        User { client, storage: StorageClient::new(self.channel().await), token }
     }
 
     pub(crate) async fn host_is(&self, state: v1::HostState) -> v1::Host {
@@ -155,6 +164,7 @@ pub(crate) fn read(dir: &Path, name: &str) -> String {
 #[derive(Clone)]
 pub(crate) struct User {
     pub client: BrokerClient<Channel>,
+    pub storage: StorageClient<Channel>,
     pub token: String,
 }
 

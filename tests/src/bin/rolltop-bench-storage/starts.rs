@@ -118,6 +118,7 @@ async fn start_all(
         display_ms: Some(120_000),
         reserve_mib: None,
         credentials: None,
+        home_parents: Vec::new(),
     };
     let agent = Agent::start(settings).await?;
     let started = rounds(place, &agent, kinds, report).await;

@@ -85,6 +85,7 @@ impl Stage {
             display_ms: None,
             reserve_mib: None,
             credentials: None,
+            home_parents: Vec::new(),
         };
         let agent = Agent::start(settings).await?;
         let api = agent.api().await?;
