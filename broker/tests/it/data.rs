@@ -157,7 +157,6 @@ async fn what_a_desktop_uses_is_not_replaced_or_deleted() {
     anna.start(DATA).await.unwrap();
     assert_eq!(anna.data(DATA).await.unwrap().desktop, "demo-keep/anna");
     let before = asked(&house);
-    let start = v1::ImportDataStart { data: "demo-keep/anna".into(), ..Default::default() };
     for refused in [
         anna.roll_back(DATA, "s").await.unwrap_err(),
         olga.roll_back("demo-keep/anna", "s").await.unwrap_err(),
