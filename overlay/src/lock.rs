@@ -6,12 +6,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::close::attached_files;
 use crate::dir_lock::unlock;
 use crate::step::{Step, StepError};
 
@@ -73,7 +76,7 @@ pub(crate) fn lock_file(path: &Path) -> Result<File, NotLocked> {
             }
             other => other.step("open", path)?,
         };
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match lock_unless_attached(&file, path) {
             Err(Errno::WOULDBLOCK) => return Err(NotLocked::InUse),
             other => other.step("lock", path)?,
         }
@@ -83,6 +86,31 @@ pub(crate) fn lock_file(path: &Path) -> Result<File, NotLocked> {
         }
         unlock(&file);
     }
+}
+
+/// For how long a loop device that nothing uses any more may keep a lock: its
+/// kernel takes the file off it first and closes the file later, in whichever
+/// process used it last (`__loop_clr_fd`), which may be one of udev's.
+const LETTING_GO: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Locks the file at `path`; `WOULDBLOCK`: another has it.
+fn lock_unless_attached(file: &File, path: &Path) -> Result<(), Errno> {
+    let deadline = Instant::now() + LETTING_GO;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline && !is_attached(path) => {
+                std::thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// What cannot be read counts as no.
+fn is_attached(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else { return false };
+    attached_files().is_ok_and(|files| files.contains_key(path.as_os_str().as_bytes()))
 }
 
 /// Whether `path` is a name of this very file.
