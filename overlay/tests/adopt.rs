@@ -12,7 +12,7 @@ use std::thread;
 
 use rolltop_overlay::*;
 use rustix::fs::{Mode, OFlags};
-use support::{Host, MAP, loops_below, on_a_host_of_its_own, persistent, size};
+use support::{Host, MAP, on_a_host_of_its_own, persistent, size};
 
 const HELPER_DIR: &str = "ROLLTOP_TEST_HELPER_DIR";
 
@@ -172,7 +172,7 @@ fn many_roots_open_and_close_at_once() {
                 });
             }
         });
-        assert!(loops_below(&host.dir).is_empty());
+        host.loops_clear();
         assert_eq!(overlays.list().unwrap(), []);
     });
 }

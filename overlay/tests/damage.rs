@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rolltop_overlay::*;
-use support::{Host, loops_below, on_a_host_of_its_own, persistent, size};
+use support::{Host, on_a_host_of_its_own, persistent, size};
 
 /// An overlay with a file in it, closed in order.
 fn used_overlay(host: &Host, name: &str) -> OverlayFile {
@@ -28,7 +28,7 @@ fn debugfs(overlay: &Path, request: &str) {
 
 fn assert_nothing_mounted(host: &Host) {
     assert!(!host.desktop(1).exists());
-    assert!(loops_below(&host.dir).is_empty());
+    host.loops_clear();
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub(crate) fn on_a_host_of_its_own(body: impl FnOnce(&Host) + Send) {
                 assert!(errors.is_empty(), "{errors:?}");
                 deisolate(&host.run()).unwrap();
                 assert_eq!(before, mount_points(&dir), "mounts are left");
-                assert_eq!(loops_below(&dir), BTreeSet::new(), "loop devices are left");
+                loops_clear(&dir);
             })
             .join()
     });
@@ -71,6 +71,16 @@ pub(crate) fn on_a_host_of_its_own(body: impl FnOnce(&Host) + Send) {
 fn mount_points(dir: &Path) -> Vec<PathBuf> {
     let mounts = mounts().unwrap().into_iter().map(|mount| mount.mount_point);
     mounts.filter(|point| point.starts_with(dir)).collect()
+}
+
+/// No loop device holds a file below `dir`; where udev runs, it may be reading one
+/// that nothing else uses any more.
+fn loops_clear(dir: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !loops_below(dir).is_empty() {
+        assert!(Instant::now() < deadline, "loop devices are left: {:?}", loops_below(dir));
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Files below `dir` that loop devices hold. Others' devices do not matter, so
@@ -208,14 +218,9 @@ impl Host {
         open_root(&OpenPlan { lower: &lower, overlay, mount_dir: &mount_dir, id_map })
     }
 
-    /// Waits until no loop device holds a file of this host: where udev runs, it
-    /// may just be reading one.
+    /// No loop device holds a file of this host any more.
     pub(crate) fn loops_clear(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !loops_below(&self.dir).is_empty() {
-            assert!(Instant::now() < deadline, "held: {:?}", loops_below(&self.dir));
-            thread::sleep(Duration::from_millis(5));
-        }
+        loops_clear(&self.dir);
     }
 
     /// What `path` has in the overlay `kind`, read through a root of its own.
