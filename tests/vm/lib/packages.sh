@@ -21,6 +21,7 @@ security_mirror() {
 
 # debian_targets: "URI CODENAME" of each list of packages the machine has.
 debian_targets() {
+    # shellcheck disable=SC2016 # apt fills it in
     apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(ORIGIN) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
         awk '$3 == "Debian" && $4 == "main" { sub(/\/$/, "", $1); print $1, $2 }'
 }

@@ -16,9 +16,11 @@ readonly GUEST_WITHOUT=(
     systemd-hwdb-update.service systemd-journal-catalog-update.service ldconfig.service kmod-static-nodes.service
     modprobe@.service dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount
     sys-kernel-config.mount systemd-user-sessions.service remote-cryptsetup.target cryptsetup.target
-    integritysetup.target veritysetup.target nfs-server.service nfs-blkmap.service nfs-client.target
+    integritysetup.target veritysetup.target nfs-blkmap.service
     rpcbind.socket rpcbind.service rpc-statd-notify.service
 )
+# These are there for tests to start.
+readonly GUEST_LATER=(nfs-server.service nfs-client.target)
 readonly GUEST_DISK=4G   # sparse
 
 # prepare_root: $CACHE/root.ext4, made anew when what it is made from changes.
@@ -60,6 +62,7 @@ make_root_disk() {
     cp -a "$VM/guest/root/." "$tree/"
     chown -R 0:0 "$tree/usr/local/sbin" "$tree/etc/systemd"
     for unit in "${GUEST_WITHOUT[@]}"; do ln -sf /dev/null "$tree/etc/systemd/system/$unit"; done
+    for unit in "${GUEST_LATER[@]}"; do find "$tree/etc/systemd/system" -name "$unit" -path '*.wants/*' -delete; done
     mkdir -p "$tree/etc/systemd/system/multi-user.target.wants" "$tree/usr/lib/modules"
     ln -sf ../rig.service "$tree/etc/systemd/system/multi-user.target.wants/rig.service"
     echo guest >"$tree/etc/hostname"

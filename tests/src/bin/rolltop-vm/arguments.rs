@@ -54,7 +54,13 @@ pub(crate) struct Tests {
     /// Tell which tests there are
     #[arg(long)]
     pub(crate) list: bool,
-    /// Parts of names of tests to run; none: all
+    /// Run the slow ones too
+    #[arg(long)]
+    all: bool,
+    /// Tests at a time
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) jobs: u8,
+    /// Parts of names of tests to run, slow or not; none: those that are not slow
     filters: Vec<String>,
 }
 
@@ -66,8 +72,11 @@ pub(crate) struct TestProgram {
 }
 
 impl Tests {
-    pub(crate) fn wants(&self, name: &str) -> bool {
-        self.filters.is_empty() || self.filters.iter().any(|part| name.contains(part))
+    pub(crate) fn wants(&self, name: &str, slow: bool) -> bool {
+        match &*self.filters {
+            [] => self.list || self.all || !slow,
+            parts => parts.iter().any(|part| name.contains(part)),
+        }
     }
 }
 

@@ -9,7 +9,12 @@ mod cases;
 mod counts;
 mod stage;
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Instant,
+};
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -17,6 +22,7 @@ use rolltop_tests::vm::{Rig, Spec};
 
 use crate::{
     arguments::{Action, Arguments, Tests},
+    cases::Case,
     counts::Counts,
     stage::Stage,
 };
@@ -46,43 +52,68 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn test(rig: &Rig, tests: &Tests) -> anyhow::Result<ExitCode> {
-    let cases: Vec<_> =
-        cases::all(tests).into_iter().filter(|case| tests.wants(&case.name)).collect();
+    let mut cases = cases::all(tests);
+    cases.retain(|case| tests.wants(&case.name, case.slow));
     if tests.list {
         for case in &cases {
-            println!("{}", case.name);
+            println!("{}{}", case.name, if case.slow { " (slow)" } else { "" });
         }
         return Ok(ExitCode::SUCCESS);
     }
     println!("kernel {}", rig.kernel_version()?);
-    let mut total = Counts::default();
     // Removed at the end, also after a failure.
     let work = tempfile::Builder::new().prefix("rolltop-vm-").tempdir_in(&tests.work)?;
     let payload = stage::payload(work.path(), tests).context("no payload")?;
-    for case in cases {
-        let begun = Instant::now();
-        let mut stage = Stage::set(rig, &payload, work.path(), tests, &case.name)?;
-        let outcome = (case.run)(&mut stage);
-        let seconds = begun.elapsed().as_secs_f32();
-        match outcome {
-            Ok(counts) if counts.failed == 0 => {
-                total += counts;
-                println!("test {} ... ok ({counts}; {seconds:.1} s)", case.name);
-            }
-            Ok(counts) => {
-                total += counts;
-                println!("test {} ... FAILED ({counts}; {seconds:.1} s)", case.name);
-                println!("{}", stage.story());
-            }
-            Err(error) => {
-                total += Counts::failure();
-                println!("test {} ... FAILED ({seconds:.1} s)\n    {error:#}", case.name);
-                println!("{}", stage.story());
-            }
-        }
-        stage.clear()?;
-    }
+    let cases = Mutex::new(cases.into_iter());
+    let next = || cases.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let total = Mutex::new(Counts::default());
+    let all_told: anyhow::Result<Vec<()>> = thread::scope(|scope| {
+        let work = work.path();
+        let workers: Vec<_> = (0..tests.jobs)
+            .map(|_| {
+                scope.spawn(|| {
+                    while let Some(case) = next() {
+                        let stage = Stage::set(rig, &payload, work, tests, &case.name)?;
+                        let counts = play(&case, stage)?;
+                        *total.lock().unwrap_or_else(PoisonError::into_inner) += counts;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let join = |worker: thread::ScopedJoinHandle<'_, anyhow::Result<()>>| {
+            worker.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a test panicked")))
+        };
+        workers.into_iter().map(join).collect()
+    });
+    all_told?;
+    let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
     let word = if total.failed == 0 { "ok" } else { "FAILED" };
     println!("\ntest result: {word}. {}", total.as_cargo_tells());
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs one case and tells how it went, in one piece.
+fn play(case: &Case, mut stage: Stage<'_>) -> anyhow::Result<Counts> {
+    let begun = Instant::now();
+    let outcome = (case.run)(&mut stage);
+    let name = &case.name;
+    let seconds = begun.elapsed().as_secs_f32();
+    let counts = match outcome {
+        Ok(counts) if counts.failed == 0 => {
+            println!("test {name} ... ok ({counts}; {seconds:.1} s)");
+            counts
+        }
+        Ok(counts) => {
+            println!("test {name} ... FAILED ({counts}; {seconds:.1} s)\n{}", stage.story());
+            counts
+        }
+        Err(error) => {
+            let story = stage.story();
+            println!("test {name} ... FAILED ({seconds:.1} s)\n    {error:#}\n{story}");
+            Counts::failure()
+        }
+    };
+    stage.clear()?;
+    Ok(counts)
 }

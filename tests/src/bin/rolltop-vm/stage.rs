@@ -105,10 +105,40 @@ impl<'a> Stage<'a> {
         self.said += &format!("{}# {command}\n{}", guest.name(), String::from_utf8_lossy(&said));
         let output = outcome?;
         self.said += &format!("(status {})\n", output.status);
-        if output.status != 0 {
-            self.words += &guest.last_words();
-        }
         Ok((output.status, output.text()))
+    }
+
+    /// Like [`Stage::tell`], for a command that must succeed; what it wrote.
+    pub(crate) fn must(
+        &mut self,
+        guest: &mut Guest,
+        command: &str,
+        limit: Duration,
+    ) -> anyhow::Result<String> {
+        let (status, text) = self.tell(guest, command, limit)?;
+        let name = guest.name();
+        ensure!(status == 0, "on {name} `{command}` ended with {status}: {text}");
+        Ok(text)
+    }
+
+    /// Adds what guests know, if a case failed.
+    pub(crate) fn with_last_words<T>(
+        &mut self,
+        guests: &mut [&mut Guest],
+        outcome: anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        if outcome.is_err() {
+            for guest in guests {
+                self.add_last_words(guest);
+            }
+        }
+        outcome
+    }
+
+    /// Adds what a guest knows of a failure.
+    pub(crate) fn add_last_words(&mut self, guest: &mut Guest) {
+        self.words += &guest.last_words();
+        self.words.push('\n');
     }
 
     /// The end of what was said, indented, for a failure.

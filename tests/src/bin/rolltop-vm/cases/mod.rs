@@ -1,15 +1,18 @@
 //! The cases. Each starts the guests it needs, and no case needs another.
 
 mod machine;
+mod nfs_root;
 mod privileged;
 
 use crate::{arguments::Tests, counts::Counts, stage::Stage};
 
-type Run = Box<dyn Fn(&mut Stage<'_>) -> anyhow::Result<Counts>>;
+type Run = Box<dyn Fn(&mut Stage<'_>) -> anyhow::Result<Counts> + Send>;
 
 /// One case.
 pub(crate) struct Case {
     pub(crate) name: String,
+    /// Not run unless asked for.
+    pub(crate) slow: bool,
     pub(crate) run: Run,
 }
 
@@ -17,6 +20,7 @@ macro_rules! cases {
     ($($module:ident :: $name:ident),* $(,)?) => {
         vec![$(Case {
             name: concat!(stringify!($module), "::", stringify!($name)).into(),
+            slow: false,
             run: Box::new(|stage| $module::$name(stage).map(|()| Counts::success())),
         }),*]
     };
@@ -24,13 +28,15 @@ macro_rules! cases {
 
 /// All there are, with these programs.
 pub(crate) fn all(tests: &Tests) -> Vec<Case> {
-    let mut cases = cases![
+    // The longest first: several run at a time.
+    let mut cases = cases![nfs_root::a_desktop_lives_on_an_erofs_file_on_nfs];
+    cases.extend(privileged::all(&tests.test_programs));
+    cases.extend(cases![
         machine::is_what_the_project_is_made_for,
         machine::restored_guests_differ,
         machine::what_was_flushed_outlives_a_power_cut,
         machine::guests_reach_each_other_until_a_link_is_cut,
         machine::a_panic_is_told_at_once,
-    ];
-    cases.extend(privileged::all(&tests.test_programs));
+    ]);
     cases
 }
