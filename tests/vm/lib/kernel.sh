@@ -21,15 +21,18 @@ prepare_kernel() {
 
 fetch_kernel() {
     local series=$1 dir=$2 package names version
-    # From 6.19 on, image and modules are packages of their own.
-    package=$(rig_apt apt-cache search --names-only "^linux-(image|binary)-${series//./\\.}\\.[0-9][0-9.+a-z-]*-cloud-amd64\$" |
-        cut -d' ' -f1 | sort --version-sort | tail -n 1)
+    # From 6.19 on, image and modules are packages of their own, and
+    # linux-image has nothing in it but the wish for both.
+    package=$(newest_package "linux-binary-$series")
+    names=("$package" "${package/-binary-/-modules-}")
+    if [[ -z $package ]]; then
+        package=$(newest_package "linux-image-$series")
+        names=("$package")
+    fi
     if [[ -z $package ]]; then
         echo "no kernel of the series $series in: $(suites | xargs)"
         return 1
     fi
-    names=("$package")
-    if [[ $package == linux-binary-* ]]; then names+=("${package/-binary-/-modules-}"); fi
     (cd "$dir" && rig_apt apt-get download "${names[@]}")
     for package in "$dir"/*.deb; do dpkg -x "$package" "$dir/tree"; done
     # Where /lib is /usr/lib, a package may have either.
@@ -46,6 +49,12 @@ fetch_kernel() {
     rm -rf -- "$dir"/*.deb "$dir/tree" "$dir/base"
 }
 
+# newest_package BEGINNING: of that name and series; nothing if there is none.
+newest_package() {
+    rig_apt apt-cache search --names-only "^${1//./\\.}\\.[0-9][0-9.+a-z-]*-cloud-amd64\$" |
+        cut -d' ' -f1 | sort --version-sort | tail -n 1
+}
+
 # make_initrd DIR VERSION
 make_initrd() {
     local tree=$1/initrd.tree file name number=0
@@ -53,7 +62,8 @@ make_initrd() {
     cp "$CACHE/tools/bin/busybox" "$tree/bin/" 2>/dev/null || cp "$CACHE/tools/usr/bin/busybox" "$tree/bin/"
     install -m 0755 "$VM/guest/initrd/init" "$tree/init"
     for name in "${FIRST_MODULES[@]}"; do
-        with_tools modprobe --dirname "$1/base" --set-version "$2" --show-depends "$name"
+        # No such module: it is part of the kernel, as virtio is from 7.3 on.
+        with_tools modprobe --dirname "$1/base" --set-version "$2" --show-depends "$name" || true
     done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r file; do
         number=$((number + 1))
         name=$tree/modules/$(printf '%02d' "$number")-$(basename "${file%.xz}")
