@@ -23,10 +23,15 @@ use super::{
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
 const SAVE_LIMIT: Duration = Duration::from_secs(120);
 const RESTORE_LIMIT: Duration = Duration::from_secs(120);
-/// Kernel modules all tests need, loaded before the guest is saved; and what
-/// must not be in its memory then: anything of disks that will be others.
+/// A guest that has not booted well is not saved. Kernel modules all tests need
+/// are loaded; and what must not be in its memory then is anything of disks that
+/// will be others.
 const BEFORE_IT_IS_SAVED: &str = "
-    systemctl is-system-running --wait >/dev/null
+    if ! systemctl is-system-running --wait >/dev/null; then
+        systemctl list-units --failed --no-pager
+        journalctl --boot --no-pager --no-hostname --priority warning
+        exit 1
+    fi
     modprobe -a overlay loop erofs nfsd nfsv4 veth bridge nf_tables nft_chain_nat nft_masq tun || exit
     for disk in /dev/vd?; do blockdev --flushbufs $disk; done
     sync

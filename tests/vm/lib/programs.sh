@@ -1,19 +1,16 @@
 # shellcheck shell=bash
 # What is tested in virtual machines.
 
-# Crates whose privileged tests run there.
-readonly GUEST_CRATES=(rolltop-sys rolltop-overlay rolltop-image rolltop-init rolltop-launcher rolltop-tests)
-
-# guest_test_programs: "NAME=FILE" of each program of tests, one a line. Of the
-# crate sys the tests lie in the library; those of all others need no guest.
+# guest_test_programs: "NAME=FILE" of each program of privileged tests, one a
+# line. Of the crate sys they lie in the library. The whole workspace is named,
+# as elsewhere: parts of it would be built anew, with other features.
 guest_test_programs() {
-    local crate packages=()
-    for crate in "${GUEST_CRATES[@]}"; do packages+=(--package "$crate"); done
-    cargo test --no-run --locked "${packages[@]}" --message-format json |
+    cargo test --workspace --no-run --locked --message-format json |
         jq --raw-output 'select(.executable != null and .profile.test)
-            | (.target.kind[0]) as $kind
+            | .target.kind[0] as $kind
             | (.package_id | sub("[#@][^/]*$"; "") | sub(".*/"; "")) as $crate
-            | select($kind == "test" or ($kind == "lib" and .target.name == "rolltop_sys"))
+            | select($kind == "test" or ($kind == "lib" and $crate == "sys"))
+            | select($crate | IN("sys", "overlay", "image", "init", "launcher", "tests"))
             | "\($crate)-\(.target.name)=\(.executable)"'
 }
 
