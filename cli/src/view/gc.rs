@@ -167,9 +167,9 @@ mod tests {
         assert_eq!(
             view.text(look()),
             "IMAGE  VERSION     SIZE  PUBLISHED  WHAT      WHY\n\
-             demo   v1       1.0 MiB  1 d ago    would go  untagged, and too old\n\
-             demo   v2       1.0 MiB  1 d ago    would go  untagged, and newer ones are kept\n\
-             demo   v3       1.0 MiB  1 d ago    stays     tagged stable\n\
+             demo   v1       1.0 MiB  24 h ago   would go  untagged, and too old\n\
+             demo   v2       1.0 MiB  24 h ago   would go  untagged, and newer ones are kept\n\
+             demo   v3       1.0 MiB  24 h ago   stays     tagged stable\n\
              would go: /images/demo/versions/.new-x, left by an interrupted call\n\
              nothing was removed; --yes does it\n"
         );
