@@ -250,7 +250,8 @@ fn what_was_left_frozen_is_thawed_at_the_next_start() {
         let overlay = host.overlays().create(&persistent("desk"), size(64)).unwrap();
         let opened = host.open(1, &overlay, None).unwrap();
         let disk = host.desktop(1).join("disk");
-        let freeze = || Command::new("fsfreeze").arg("--freeze").arg(&disk).status().unwrap();
+        let freeze =
+            || Command::new("fsfreeze").arg("--freeze").arg(&disk).output().unwrap().status;
         assert!(freeze().success());
         let marker = host.dir.join("overlays/frozen/persistent.desk.ext4");
         let held = File::create(&marker).unwrap();
