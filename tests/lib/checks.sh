@@ -13,6 +13,7 @@ require_test_packages() {
     need runc runc
     need busybox busybox-static
     need getcap libcap2-bin
+    need mkfs.xfs xfsprogs
     install_packages "${missing[@]}"
 }
 
