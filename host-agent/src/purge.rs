@@ -1,7 +1,7 @@
 //! Takes the agent off a host: desktops, base roots, bridge, rules, run
 //! directory. Kept: persistent overlays, templates and images.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use thiserror::Error;
 
@@ -31,7 +31,9 @@ pub enum PurgeError {
 ///
 /// # Errors
 /// What is left, by name.
-pub async fn purge(config: Config) -> Result<(), PurgeError> {
+pub async fn purge(mut config: Config) -> Result<(), PurgeError> {
+    // All are to end, so there is nobody to wait for a server any longer for.
+    config.nfs.give_up = Duration::ZERO;
     let host = Arc::new(Host::new(config.clone()).await?);
     let recovered = recover(&host).await;
     let living = host.registry.all();

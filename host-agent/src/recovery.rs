@@ -82,7 +82,7 @@ pub(crate) fn let_go(host: &Host) {
             Some((name.parse().ok()?, record.version.parse().ok()?))
         })
         .collect();
-    host.storage.let_go(&used);
+    host.storage.release_unused(&used);
 }
 
 /// Numbers of which anything is there. A directory is made before and removed

@@ -25,6 +25,9 @@ pub struct NfsConfig {
     pub deadline: Duration,
     /// Processes that may wait for one server.
     pub helpers: usize,
+    /// How long a server must have been silent before what waits for it is
+    /// given an error, so that a desktop that is to end can end.
+    pub give_up: Duration,
 }
 
 pub(super) fn images(r: &mut Reader<'_>) -> Vec<StoreLocation> {
@@ -55,6 +58,7 @@ pub(super) fn nfs(r: &mut Reader<'_>) -> NfsConfig {
         given,
         deadline: super::millis(r, "nfs.deadline_ms", 5_000),
         helpers: r.value("nfs.helpers", 8, number(1, 64)) as usize,
+        give_up: Duration::from_secs(r.value("nfs.give_up_s", 600, number(0, 1 << 30)).into()),
     }
 }
 

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{failure::StepError, home};
 use crate::{
-    address::Addresses,
+    address::{Addresses, Number},
     bundle::{self, Ingredients},
     extra::ExtraBind,
     host::Host,
@@ -52,7 +52,7 @@ pub(super) fn make(
     let first_of_all = config.network.addresses.first_id();
     let ids = choose(base.facts, addresses.first_id, first_of_all, config.identity_map)
         .map_err(StorageError::from)?;
-    tell_ids(ids);
+    tell_ids(request.number, ids);
     // It was made for ids of its own.
     make_desktop_dir(paths.dir(), ids.first)?;
     let overlay = host.overlays.create(kind, request.overlay_size)?;
@@ -73,12 +73,13 @@ struct Root<'a> {
     home: Option<&'a Path>,
 }
 
-fn tell_ids(ids: Ids) {
-    match ids.kind {
-        IdsKind::Own | IdsKind::Shared => info!(first_id = ids.first, kind = %ids.kind, "ids"),
+fn tell_ids(number: Number, ids: Ids) {
+    let Ids { first, kind } = ids;
+    match kind {
+        IdsKind::Own | IdsKind::Shared => info!(%number, first_id = first, ids = %kind, "ids"),
         IdsKind::Identity => warn!(
-            first_id = ids.first,
-            kind = %ids.kind,
+            %number,
+            ids = %kind,
             "its root cannot be ID-mapped: its ids are the host's own"
         ),
     }

@@ -68,8 +68,15 @@ pub async fn release(host: &Arc<Host>, number: Number, runtime: Option<&str>) ->
         Ok(group) => group,
         Err(error) => return vec![error.into()],
     };
-    let (ended, detached) =
+    let (mut ended, detached) =
         tokio::join!(end_processes(host, group.clone()), host.network.detach(&link));
+    if ended.is_err() {
+        // They may wait in the kernel for a server that is gone.
+        let storage = Arc::clone(host);
+        if blocking(move || storage.storage.let_go()).await {
+            ended = end_processes(host, group.clone()).await;
+        }
+    }
     errors.extend(ended.err());
     errors.extend(detached.err().map(Into::into));
     if !errors.is_empty() {

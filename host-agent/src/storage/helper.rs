@@ -73,6 +73,11 @@ fn perform(task: Task) -> Answer {
             on_mount(&dir, &key, |roots, key| roots.abandon(key))?;
             Ok(Done::Nothing)
         }
+        Task::Probe { export } => {
+            let path = mount_export(&export, NfsUse::Names)?;
+            path.metadata().map_err(|error| broken(&error))?;
+            Ok(Done::Nothing)
+        }
         Task::GiveUp { export } => {
             for key in [&export.names, &export.versions] {
                 on_mount(&export.dir, key, |roots, key| roots.give_up(key))?;

@@ -26,7 +26,7 @@ pub(super) fn hold(
 impl Storage {
     /// Unmounts local base roots that no desktop uses, and takes back what was
     /// noted for them. Only while nothing can be started.
-    pub fn let_go(&self, used: &[Used]) {
+    pub fn release_unused(&self, used: &[Used]) {
         let stores: Vec<&ImageStore> = self.stores.iter().filter_map(Store::as_local).collect();
         let keys = match self.bases.mounted() {
             Ok(keys) => keys,

@@ -31,6 +31,8 @@ pub use self::{
     in_use::Used,
     nfs::{look_at_store, take_away},
 };
+use uuid::Uuid;
+
 use self::{nfs::NfsStore, protocol::Map};
 use crate::{
     address::IDS_PER_DESKTOP,
@@ -170,9 +172,10 @@ impl Storage {
     /// # Errors
     /// It cannot be mounted, or its server does not answer.
     pub fn mount(&self, found: &Found) -> Result<MountedBase, StorageError> {
-        let key = base_key(&found.image)?;
+        let store = &self.stores[found.origin.0];
+        let key = base_key(&found.image, store.as_nfs().map(NfsStore::id))?;
         let known = self.mappable().get(&key).copied();
-        let (path, mappable) = match &self.stores[found.origin.0] {
+        let (path, mappable) = match store {
             Store::Local(store) => {
                 in_use::hold(&self.host, store, &found.image)?;
                 let source = match &found.image.root {
@@ -221,6 +224,12 @@ impl Storage {
             IdsKind::Own | IdsKind::Identity => open_root(&plan),
         }?;
         Ok(opened.root)
+    }
+
+    /// Lets everything that waits for a server that has been silent for too long
+    /// (`nfs.give_up_s`) end with an error; whether there was such a server.
+    pub fn let_go(&self) -> bool {
+        self.stores.iter().filter_map(Store::as_nfs).filter(|store| store.let_go()).count() > 0
     }
 
     /// Ends the helpers. Afterwards stores on NFS answer no more.
@@ -281,8 +290,16 @@ fn no_image(name: &ImageName) -> StorageError {
     StoreError::NoImage(name.clone()).into()
 }
 
-fn base_key(image: &Published) -> Result<BaseKey, StorageError> {
-    let key = format!("{}@{}", image.name, image.version);
+/// The same version of two stores is mounted twice: nothing says that they are
+/// the same.
+fn base_key(image: &Published, store: Option<&str>) -> Result<BaseKey, StorageError> {
+    let mut key = format!("{}@{}", image.name, image.version);
+    if let Some(store) = store {
+        key = format!("{key}@{store}");
+    }
+    if key.len() > rolltop_overlay::NAME_MAX_BYTES {
+        key = Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()).simple().to_string();
+    }
     BaseKey::try_from(key.as_str()).map_err(|error| {
         let source = io::Error::other(error);
         StoreError::Io { verb: "name the base root", path: key.into(), source }.into()

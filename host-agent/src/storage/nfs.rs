@@ -3,7 +3,11 @@
 //! of which everything is, because they never change. Both mounts stay when the
 //! agent ends, and the next one finds them by their names.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use rolltop_image::{ImageRef, Listed, Manifest, Published, Root};
 use rolltop_overlay::{BaseKey, BaseRoots, OverlayFile, nfs::NfsUrl};
@@ -25,6 +29,10 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 /// Its hidden subcommand.
 pub(crate) const HELPER: &str = "storage-helper";
 
+/// In front of the keys of the mounts.
+const NAMES: &str = "names-";
+const VERSIONS: &str = "versions-";
+
 /// One store.
 #[derive(Debug)]
 pub(super) struct NfsStore {
@@ -33,6 +41,9 @@ pub(super) struct NfsStore {
     versions: PathBuf,
     bases: PathBuf,
     pool: Pool,
+    give_up: Duration,
+    /// Since when it has not answered.
+    silent: Mutex<Option<Instant>>,
 }
 
 // === impl NfsStore ===
@@ -54,12 +65,14 @@ impl NfsStore {
             export,
             bases: paths.bases(),
             pool: pool(url.host().to_string(), config),
+            give_up: config.give_up,
+            silent: Mutex::default(),
         })
     }
 
     pub(super) fn resolve(&self, image: &ImageRef) -> Result<(Published, u32), StorageError> {
         let task = Task::Resolve { export: self.export.clone(), image: image.to_string() };
-        match self.pool.call(&task)? {
+        match self.call(&task)? {
             Done::Resolved(version) => Ok((self.published(&version)?, version.owner)),
             other => Err(self.nonsense(&other)),
         }
@@ -67,7 +80,7 @@ impl NfsStore {
 
     pub(super) fn list(&self) -> Result<Listing, StorageError> {
         let task = Task::List { export: self.export.clone() };
-        let (versions, broken) = match self.pool.call(&task)? {
+        let (versions, broken) = match self.call(&task)? {
             Done::Listed(versions, broken) => (versions, broken),
             other => return Err(self.nonsense(&other)),
         };
@@ -99,7 +112,7 @@ impl NfsStore {
         };
         let (export, bases) = (self.export.clone(), self.bases.clone());
         let task = Task::Mount { export, bases, key: key.to_string(), root, try_ids };
-        match self.pool.call(&task)? {
+        match self.call(&task)? {
             Done::Mounted(path, mappable) => Ok((path, mappable)),
             other => Err(self.nonsense(&other)),
         }
@@ -113,10 +126,41 @@ impl NfsStore {
         map: Option<Map>,
     ) -> Result<PathBuf, StorageError> {
         let opening = Opening { lower, overlay: overlay.clone(), mount_dir, map };
-        match self.pool.call(&Task::Open(Box::new(opening)))? {
+        match self.call(&Task::Open(Box::new(opening)))? {
             Done::Opened(root) => Ok(root),
             other => Err(self.nonsense(&other)),
         }
+    }
+
+    /// Gives an error to whatever waits for the server, if that has been silent
+    /// for so long that it is taken for gone; whether it was.
+    pub(super) fn let_go(&self) -> bool {
+        let probed = self.call(&Task::Probe { export: self.export.clone() });
+        let since = *self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(since) = since.filter(|since| since.elapsed() >= self.give_up) else {
+            return false;
+        };
+        let url = &self.export.url;
+        tracing::warn!(url, silent_for = ?since.elapsed(), ?probed, "giving up on the server");
+        let given_up = self.pool.call(&Task::GiveUp { export: self.export.clone() });
+        if let Err(error) = &given_up {
+            let error = crate::desktop::sentence(error);
+            tracing::warn!(url, error, "what waits for the server goes on waiting");
+        }
+        given_up.is_ok()
+    }
+
+    fn call(&self, task: &Task) -> Result<Done, StorageError> {
+        let outcome = self.pool.call(task);
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        match &outcome {
+            Err(error) if error.is_unreachable() => {
+                silent.get_or_insert_with(Instant::now);
+            }
+            Ok(_) | Err(_) => *silent = None,
+        }
+        drop(silent);
+        outcome
     }
 
     pub(super) fn close(&self) {
@@ -127,6 +171,11 @@ impl NfsStore {
         self.pool.close();
     }
 
+    /// What tells it from other stores.
+    pub(super) fn id(&self) -> &str {
+        self.export.versions.trim_start_matches(VERSIONS)
+    }
+
     /// Whether the mount `key` is one of this store's.
     pub(super) fn has(&self, key: &BaseKey) -> bool {
         [&self.export.names, &self.export.versions].contains(&&key.to_string())
@@ -135,7 +184,7 @@ impl NfsStore {
     /// Unmounts an export, of this store or another, if nothing uses it.
     pub(super) fn unmount(&self, key: &BaseKey) -> Result<(), StorageError> {
         let task = Task::Unmount { dir: self.export.dir.clone(), key: key.to_string() };
-        self.pool.call(&task).map(drop)
+        self.call(&task).map(drop)
     }
 
     fn published(&self, version: &Version) -> Result<Published, StorageError> {
@@ -244,6 +293,6 @@ fn export(url: &NfsUrl, config: &NfsConfig, paths: &Paths) -> Export {
     let (url, options) = (url.to_string(), config.given.clone());
     let all = format!("{url} {}", options.join(","));
     let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, all.as_bytes()).simple();
-    let (names, versions) = (format!("names-{id}"), format!("versions-{id}"));
+    let (names, versions) = (format!("{NAMES}{id}"), format!("{VERSIONS}{id}"));
     Export { url, options, dir: paths.exports(), names, versions }
 }

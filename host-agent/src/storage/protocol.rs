@@ -37,6 +37,8 @@ pub(super) enum Task {
     Unmount { dir: PathBuf, key: String },
     /// The same, if need be at the expense of whatever uses it.
     Abandon { dir: PathBuf, key: String },
+    /// Asks the server for anything.
+    Probe { export: Export },
     /// Gives an error to everything that waits for the export's server.
     GiveUp { export: Export },
 }

@@ -35,7 +35,8 @@ pub enum BaseSource {
     Directory(PathBuf),
     /// A file with an EROFS file system.
     Erofs(PathBuf),
-    /// An NFS export.
+    /// An NFS export. A key must not stand for two of them: which one is mounted
+    /// cannot be seen.
     Nfs(NfsTarget),
 }
 

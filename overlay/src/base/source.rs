@@ -16,7 +16,7 @@ use crate::dir_lock::DirLock;
 use crate::mountinfo::mounts_below;
 use crate::mounting::{attach, detached_copy, prepare};
 use crate::name::BaseKey;
-use crate::nfs::{is_mounted_from, mount_nfs};
+use crate::nfs::{is_nfs, mount_nfs};
 use crate::step::Step;
 
 const EROFS: &str = "erofs";
@@ -97,7 +97,7 @@ pub(super) fn check_same(
             };
             found.file_system == EROFS && file == real.as_os_str().as_bytes()
         }
-        BaseSource::Nfs(target) => is_mounted_from(&found, target),
+        BaseSource::Nfs(_) => is_nfs(&found),
     };
     if same {
         return Ok(());

@@ -9,7 +9,7 @@ mod options;
 mod url;
 
 pub use mount::{NfsError, NfsTarget};
-pub(crate) use mount::{is_mounted_from, mount_nfs};
+pub(crate) use mount::{is_nfs, mount_nfs};
 pub use options::{NfsOptions, NfsSecurity, OptionFault};
 pub use url::{NfsHost, NfsUrl, NfsUrlError};
 

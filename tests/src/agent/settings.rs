@@ -40,6 +40,8 @@ pub struct Settings {
     pub display_ms: Option<u32>,
     /// MiB to keep free on the disk of overlays; none: the default.
     pub reserve_mib: Option<u32>,
+    /// Keys that replace or join all others.
+    pub more: toml::Table,
     /// Directory with what a broker gave out for this host (`ca.pem`,
     /// `host.pem`, `host-key.pem`); none: no broker may call.
     pub credentials: Option<PathBuf>,
@@ -184,7 +186,9 @@ impl Settings {
             runtimes: &self.runtimes,
             deadlines: Deadlines::new(self.display_ms, patience::slowness()),
         };
-        toml::to_string(&document).context("paths that are not UTF-8")
+        let mut table = toml::Table::try_from(document).context("paths that are not UTF-8")?;
+        table.extend(self.more.clone());
+        Ok(table.to_string())
     }
 
     /// Apart from the socket: a purge removes all of it.
@@ -219,6 +223,7 @@ mod tests {
             runtimes: BTreeMap::from([("runc".into(), "/sbin/runc".into())]),
             display_ms: Some(700),
             reserve_mib: None,
+            more: toml::toml! { extra_dirs = ["/srv"] },
             credentials: None,
             home_parents: Vec::new(),
         };
@@ -233,6 +238,7 @@ mod tests {
         assert!(!document.contains_key("reserve_mib"), "the agent's default");
         assert!(!document.contains_key("listen"), "no broker may call");
         assert_eq!(document["deadlines"]["display_ms"].as_integer(), Some(700));
+        assert_eq!(document["extra_dirs"][0].as_str(), Some("/srv"));
         assert_eq!(settings.bundle(3), Path::new("/r/agent/desktops/3/bundle"));
     }
 }

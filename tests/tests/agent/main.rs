@@ -19,6 +19,7 @@ mod network;
 mod requests;
 mod stage;
 mod storage;
+mod stores;
 mod visitors;
 mod volumes;
 
@@ -90,6 +91,9 @@ async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
         volumes::an_agent_killed_at_work_leaves_nothing_half_made,
         homes::a_home_volume_outlives_overlays,
         homes::a_home_directory_is_bound_and_belongs_to_its_user,
+        stores::a_silent_server_holds_up_nobody,
+        stores::a_root_without_id_maps_has_those_of_the_host,
+        stores::directories_of_the_host_lie_over_roots,
         failures::a_session_that_dies_tells_why,
         failures::an_image_without_its_session_command,
         failures::a_display_that_never_answers,

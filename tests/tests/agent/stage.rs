@@ -127,6 +127,7 @@ impl Stage {
             runtimes: BTreeMap::from_iter(runtimes),
             display_ms: None,
             reserve_mib: None,
+            more: Default::default(),
             credentials: None,
             home_parents: Vec::new(),
         })

@@ -117,6 +117,7 @@ async fn start_all(
         runtimes: Default::default(),
         display_ms: Some(120_000),
         reserve_mib: None,
+        more: Default::default(),
         credentials: None,
         home_parents: Vec::new(),
     };

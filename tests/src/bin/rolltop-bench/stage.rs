@@ -84,6 +84,7 @@ impl Stage {
             runtimes: BTreeMap::from([(RUNC.into(), arguments.runc.clone())]),
             display_ms: None,
             reserve_mib: None,
+            more: Default::default(),
             credentials: None,
             home_parents: Vec::new(),
         };

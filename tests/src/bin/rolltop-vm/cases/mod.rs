@@ -2,6 +2,7 @@
 
 mod machine;
 mod nfs_root;
+mod nfs_store;
 mod privileged;
 
 use crate::{arguments::Tests, counts::Counts, stage::Stage};
@@ -29,7 +30,13 @@ macro_rules! cases {
 /// All there are, with these programs.
 pub(crate) fn all(tests: &Tests) -> Vec<Case> {
     // The longest first: several run at a time.
-    let mut cases = cases![nfs_root::a_desktop_lives_on_an_erofs_file_on_nfs];
+    let mut cases = cases![
+        nfs_root::a_desktop_lives_on_an_erofs_file_on_nfs,
+        nfs_store::a_server_that_reboots_is_waited_for,
+        nfs_store::a_server_that_is_gone_is_left,
+        nfs_store::serves_roots_of_every_kind,
+        nfs_store::a_server_that_never_answers_holds_up_nobody,
+    ];
     cases.extend(privileged::all(&tests.test_programs));
     cases.extend(cases![
         machine::is_what_the_project_is_made_for,
