@@ -10,12 +10,12 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use tempfile::TempDir;
 
 use super::{
     channel::{Channel, Output},
     qemu::Sockets,
     qmp::Qmp,
+    scratch::Scratch,
 };
 
 /// For QEMU to make its sockets.
@@ -36,7 +36,7 @@ pub struct Guest {
     sockets: Sockets,
     started: SystemTime,
     /// Sockets, console, QEMU's own words; removed when dropped.
-    dir: TempDir,
+    dir: Scratch,
 }
 
 impl Guest {
@@ -47,7 +47,7 @@ impl Guest {
         call: impl FnOnce(&Path, &Sockets) -> anyhow::Result<Vec<OsString>>,
     ) -> anyhow::Result<Self> {
         // Not in the cache: names of sockets must be short.
-        let dir = tempfile::Builder::new().prefix("rolltop-vm-").tempdir()?;
+        let dir = Scratch::create(&std::env::temp_dir(), "rolltop-guest-")?;
         let sockets = Sockets::in_dir(dir.path());
         let words = File::create(dir.path().join("qemu.log"))?;
         let mut process = Command::new("setpriv")

@@ -14,7 +14,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tempfile::TempDir;
+
+use super::scratch::Scratch;
 
 /// Frames that wait for one guest; more are dropped, as any switch does.
 const QUEUE: usize = 1024;
@@ -26,7 +27,7 @@ type Frame = Arc<[u8]>;
 /// A network of guests; see [`super::Spec::on`].
 #[derive(Debug)]
 pub struct Lan {
-    dir: TempDir,
+    dir: Scratch,
     ports: Arc<Mutex<Ports>>,
 }
 
@@ -44,7 +45,7 @@ impl Lan {
     /// # Errors
     /// There is no room for its sockets.
     pub fn new() -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("rolltop-lan-").tempdir()?;
+        let dir = Scratch::create(&std::env::temp_dir(), "rolltop-lan-")?;
         Ok(Self { dir, ports: Arc::default() })
     }
 

@@ -51,6 +51,7 @@ mod lan;
 mod qemu;
 mod qmp;
 mod rig;
+mod scratch;
 
 pub use self::{
     channel::Output,
@@ -58,6 +59,7 @@ pub use self::{
     guest::Guest,
     lan::Lan,
     rig::Rig,
+    scratch::Scratch,
     spec::Spec,
 };
 

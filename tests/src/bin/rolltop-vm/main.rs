@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use rolltop_tests::vm::{Rig, Spec};
+use rolltop_tests::vm::{Rig, Scratch, Spec};
 
 use crate::{
     arguments::{Action, Arguments, Tests},
@@ -61,8 +61,8 @@ fn test(rig: &Rig, tests: &Tests) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     println!("kernel {}", rig.kernel_version()?);
-    // Removed at the end, also after a failure.
-    let work = tempfile::Builder::new().prefix("rolltop-vm-").tempdir_in(&tests.work)?;
+    // Half a gigabyte and more: removed at the end, or by the next run.
+    let work = Scratch::create(&tests.work, "rolltop-vm-")?;
     let payload = stage::payload(work.path(), tests).context("no payload")?;
     let cases = Mutex::new(cases.into_iter());
     let next = || cases.lock().unwrap_or_else(PoisonError::into_inner).next();
