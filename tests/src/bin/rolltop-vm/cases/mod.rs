@@ -3,6 +3,7 @@
 mod machine;
 mod nfs_root;
 mod nfs_store;
+mod power;
 mod privileged;
 
 use crate::{arguments::Tests, counts::Counts, stage::Stage};
@@ -37,6 +38,10 @@ pub(crate) fn all(tests: &Tests) -> Vec<Case> {
         nfs_store::serves_roots_of_every_kind,
         nfs_store::a_server_that_never_answers_holds_up_nobody,
     ];
+    cases.extend(cases![power::what_was_synced_outlives_twelve_cuts]);
+    let mut slow = cases![power::what_was_synced_outlives_a_hundred_cuts];
+    slow.iter_mut().for_each(|case| case.slow = true);
+    cases.extend(slow);
     cases.extend(privileged::all(&tests.test_programs));
     cases.extend(cases![
         machine::is_what_the_project_is_made_for,
