@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use nix::fcntl::Flock;
 
 use super::{
     channel::{Channel, Output},
@@ -35,6 +36,8 @@ pub struct Guest {
     pub(super) control: Qmp,
     sockets: Sockets,
     started: SystemTime,
+    /// The saved guest it was restored from must not be made anew meanwhile.
+    pub(super) saved: Option<Flock<File>>,
     /// Sockets, console, QEMU's own words; removed when dropped.
     dir: Scratch,
 }
@@ -63,7 +66,7 @@ impl Guest {
         match reach(&mut process, &sockets) {
             Ok((channel, control)) => {
                 let (name, started) = (name.into(), SystemTime::now());
-                Ok(Self { name, process, channel, control, sockets, started, dir })
+                Ok(Self { name, process, channel, control, sockets, started, saved: None, dir })
             }
             Err(error) => {
                 end(&mut process)?;

@@ -50,7 +50,7 @@ struct Saved {
     root: PathBuf,
     memory: PathBuf,
     // Shared: nobody makes it anew meanwhile.
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl Rig {
@@ -95,6 +95,7 @@ impl Rig {
             };
             Ok(call.arguments())
         })?;
+        guest.saved = Some(saved.lock);
         guest.control.resume(std::time::Instant::now() + RESTORE_LIMIT)?;
         guest.sh(&awake(&spec)?, RESTORE_LIMIT).context("a restored guest cannot be woken")?;
         Ok(guest)
@@ -139,7 +140,7 @@ impl Rig {
             }
             lock.relock(FlockArg::LockShared)?;
         }
-        Ok(Saved { root: dir.join("root.qcow2"), memory: dir.join("memory"), _lock: lock })
+        Ok(Saved { root: dir.join("root.qcow2"), memory: dir.join("memory"), lock })
     }
 
     /// What a saved guest was made of.
