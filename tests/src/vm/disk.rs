@@ -45,8 +45,18 @@ impl DataDisk {
     /// # Errors
     /// It is not; with what `e2fsck` says.
     pub fn check(&self) -> anyhow::Result<()> {
-        // By itself, preening replays the journal; what it can repair counts as damage here.
-        run(Command::new("e2fsck").args(["-fy", "-E", "journal_only"]).arg(&self.file))?;
+        let replay = Command::new("e2fsck")
+            .args(["-fy", "-E", "journal_only"])
+            .arg(&self.file)
+            .output()
+            .context("cannot run e2fsck")?;
+        // 1: the journal was replayed (e2fsck(8)).
+        ensure!(
+            matches!(replay.status.code(), Some(0 | 1)),
+            "the journal of {} cannot be replayed: {}",
+            self.file.display(),
+            String::from_utf8_lossy(&replay.stdout)
+        );
         run(Command::new("e2fsck").arg("-fn").arg(&self.file))
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn all(tests: &Tests) -> Vec<Case> {
         nfs_store::serves_roots_of_every_kind,
         nfs_store::a_server_that_never_answers_holds_up_nobody,
     ];
-    cases.extend(cases![power::what_was_synced_outlives_twelve_cuts]);
+    cases.extend(cases![power::what_was_synced_outlives_six_cuts]);
     let mut slow = cases![power::what_was_synced_outlives_a_hundred_cuts];
     slow.iter_mut().for_each(|case| case.slow = true);
     cases.extend(slow);

@@ -16,8 +16,8 @@ use crate::stage::{SHORT, Stage};
 const WRITING: Duration = Duration::from_secs(300);
 const PROGRAM: &str = "/payload/bin/rolltop-durability --disk /data/power";
 
-pub(crate) fn what_was_synced_outlives_twelve_cuts(stage: &mut Stage<'_>) -> anyhow::Result<()> {
-    cuts(stage, 12)
+pub(crate) fn what_was_synced_outlives_six_cuts(stage: &mut Stage<'_>) -> anyhow::Result<()> {
+    cuts(stage, 6)
 }
 
 pub(crate) fn what_was_synced_outlives_a_hundred_cuts(stage: &mut Stage<'_>) -> anyhow::Result<()> {
