@@ -211,7 +211,8 @@ async fn fail(host: &Arc<Host>, desktop: &Desktop, failure: Failure) {
 
 async fn release_stubbornly(host: &Arc<Host>, desktop: &Desktop) {
     let record = desktop.view().record;
-    for attempt in 1..=RELEASE_TRIES {
+    let mut attempt = 1;
+    loop {
         let errors = release(host, record.number, Some(&record.runtime)).await;
         if errors.is_empty() {
             return;
@@ -219,7 +220,13 @@ async fn release_stubbornly(host: &Arc<Host>, desktop: &Desktop) {
         for error in &errors {
             warn!(attempt, error = %super::failure::sentence(error), "cannot release");
         }
-        tokio::time::sleep(RELEASE_WAIT * attempt).await;
+        // What waits in the kernel for a server goes when that is back, or is
+        // given up: no reason to leave it behind.
+        if attempt >= RELEASE_TRIES && !host.storage.is_silent() {
+            break;
+        }
+        tokio::time::sleep(RELEASE_WAIT * attempt.min(RELEASE_TRIES)).await;
+        attempt += 1;
     }
     error!("something of the desktop stays; the next start of the agent tries again");
 }

@@ -232,6 +232,11 @@ impl Storage {
         self.stores.iter().filter_map(Store::as_nfs).filter(|store| store.let_go()).count() > 0
     }
 
+    /// Whether a server did not answer when it was last asked.
+    pub fn is_silent(&self) -> bool {
+        self.stores.iter().filter_map(Store::as_nfs).any(NfsStore::is_silent)
+    }
+
     /// Ends the helpers. Afterwards stores on NFS answer no more.
     pub fn close(&self) {
         self.stores.iter().filter_map(Store::as_nfs).for_each(NfsStore::close);

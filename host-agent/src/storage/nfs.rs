@@ -150,6 +150,10 @@ impl NfsStore {
         given_up.is_ok()
     }
 
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     fn call(&self, task: &Task) -> Result<Done, StorageError> {
         let outcome = self.pool.call(task);
         let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);

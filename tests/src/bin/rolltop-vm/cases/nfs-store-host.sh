@@ -16,9 +16,10 @@ extra_dirs = ["/srv/extra/\${kernel}:/lib/modules/\${kernel}", "/nowhere:/opt/no
 first_id = 262144
 [nfs]
 deadline_ms = $DEADLINE_MS
+give_up_s = 40
 [deadlines]
 display_ms = 100000
-runtime_ms = 30000
+runtime_ms = 20000
 END
 cat >/etc/systemd/system/rolltop-agent.service <<END
 [Unit]

@@ -18,7 +18,11 @@ if [[ ! -d $store ]]; then
     cp /tmp/agent/run/init $root/bin/answer
     kill $agent
     wait $agent || true
-    /payload/bin/rolltop-agent --config /tmp/agent.toml purge
+    # A program it has just started may hold its socket a moment longer.
+    for ((n = 0; n < 50; n++)); do
+        if /payload/bin/rolltop-agent --config /tmp/agent.toml purge; then break; fi
+        sleep 0.2
+    done
     cp "$(command -v busybox)" $root/bin/busybox
     for name in sh cat id ls sleep stat touch md5sum head ping kill true; do ln -s busybox $root/bin/$name; done
     echo 'root:x:0:0::/root:/bin/sh' >$root/etc/passwd

@@ -17,7 +17,7 @@ const SERVER: &str = include_str!("nfs-store.sh");
 const HOST: &str = include_str!("nfs-store-host.sh");
 const URL: &str = "nfs://10.99.0.1/data/images";
 /// For what takes a real machine seconds.
-const LONG: Duration = Duration::from_secs(300);
+const LONG: Duration = Duration::from_secs(150);
 /// For a server to answer, in a guest that is many times slower than a machine.
 const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -177,16 +177,17 @@ fn gone(stage: &mut Stage<'_>, pair: &mut Pair) -> anyhow::Result<()> {
     ensure!(list.matches("RUNNING").count() == 5, "{list}");
     let refused = on_host("rolltop-agentctl start 6 file:stable 2>&1 || true")?;
     ensure!(refused.contains("10.99.0.1 did not answer within"), "{refused}");
-    // Desktops can be stopped,
-    for number in [1, 2, 3] {
-        on_host(&format!("rolltop-agentctl stop {number}"))?;
-    }
+    // Desktops can be stopped: on an EROFS file as always; on a directory, whose
+    // killed processes wait for the server to close their files, when that has
+    // been given up,
+    on_host("rolltop-agentctl stop 1")?;
+    on_host("rolltop-agentctl stop 2")?;
     let list = on_host("rolltop-agentctl list")?;
-    ensure!(list.matches("RUNNING").count() == 2, "{list}");
+    ensure!(list.matches("RUNNING").count() == 3, "{list}");
     // the agent be started anew,
     on_host("systemctl restart rolltop-agent")?;
     let list = on_host("rolltop-agentctl list")?;
-    ensure!(list.matches("RUNNING").count() == 2, "adopted is: {list}");
+    ensure!(list.matches("RUNNING").count() == 3, "adopted is: {list}");
     on_host("rolltop-agentctl stop 5")?;
     on_host("rolltop-agentctl start 5 local:stable --overlay-mib 64")?;
     println!("    all that took {:?}", begun.elapsed());
