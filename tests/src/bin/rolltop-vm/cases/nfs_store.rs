@@ -171,7 +171,6 @@ fn gone(stage: &mut Stage<'_>, pair: &mut Pair) -> anyhow::Result<()> {
     pair.lan.cut(1);
     let mut on_host = |command: &str| stage.must(&mut pair.host, command, LONG);
     // What does not need it goes on, what does need it says so.
-    let begun = Instant::now();
     on_host("rolltop-agentctl start 5 local:stable --overlay-mib 64")?;
     let list = on_host("rolltop-agentctl list")?;
     ensure!(list.matches("RUNNING").count() == 5, "{list}");
@@ -190,7 +189,6 @@ fn gone(stage: &mut Stage<'_>, pair: &mut Pair) -> anyhow::Result<()> {
     ensure!(list.matches("RUNNING").count() == 3, "adopted is: {list}");
     on_host("rolltop-agentctl stop 5")?;
     on_host("rolltop-agentctl start 5 local:stable --overlay-mib 64")?;
-    println!("    all that took {:?}", begun.elapsed());
     // and the host be left clean, without a reboot.
     purge(stage, pair)
 }
