@@ -2,17 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::TryStreamExt as _;
+
 use crate::{
     clock::{Clock, Timestamp},
     names::UserName,
     secret::Secret,
-    state::{self, Role, SessionRecord, Stored, TransactionExt as _, UserRecord, keys},
-    store::{Store, StoreError, Transaction},
+    state::{self, Marker, Role, SessionRecord, Stored, TransactionExt as _, UserRecord, keys},
+    store::{MAX_OPERATIONS, Store, StoreError, Transaction},
 };
 
 /// One user's sign-ins kept at once; the oldest make room. A bound on what one
 /// account can put into the store, far above the screens of one person.
 const PER_USER: usize = 128;
+
+/// Sessions forgotten in one transaction; each is two writes.
+const AT_ONCE: usize = (MAX_OPERATIONS - 2) / 2;
 
 /// Someone who has signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +45,12 @@ pub struct Sessions {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     life: Duration,
+}
+
+/// A session, as noted under its user.
+struct Own {
+    digest: String,
+    since: Timestamp,
 }
 
 // === impl Caller ===
@@ -78,12 +89,15 @@ impl Sessions {
             expires_at: now.after(self.life),
         };
         let mut own = self.of(&user.name).await?;
-        own.sort_by_key(|stored| stored.record.created_at);
-        let key = keys::session(&token.digest());
-        let mut transaction = Transaction::new().put_record(&key, &record)?;
-        let too_many = (own.len() + 1).saturating_sub(PER_USER);
+        own.sort_by_key(|own| own.since);
+        let digest = token.digest();
+        let mut transaction = Transaction::new()
+            .put_record(&keys::session(&digest), &record)?
+            .put_record(&keys::session_of(&user.name, &digest), &Marker { at: now })?;
+        // Those who came at once may have left some more; the next takes the rest.
+        let too_many = (own.len() + 1).saturating_sub(PER_USER).min(AT_ONCE);
         for oldest in own.drain(..too_many) {
-            transaction = transaction.delete(oldest.key);
+            transaction = forget(transaction, &user.name, &oldest.digest);
         }
         self.store.commit(transaction).await?;
         Ok(SignedIn { token, expires_at: record.expires_at })
@@ -118,7 +132,12 @@ impl Sessions {
     /// # Errors
     /// Of the store.
     pub async fn end(&self, session: &str) -> Result<(), StoreError> {
-        self.store.commit(Transaction::new().delete(keys::session(session))).await.map(drop)
+        let key = keys::session(session);
+        let Some(stored) = state::read::<SessionRecord>(self.store.as_ref(), &key).await? else {
+            return Ok(());
+        };
+        let transaction = forget(Transaction::new(), &stored.record.user, session);
+        self.store.commit(transaction).await.map(drop)
     }
 
     /// Ends all sessions of a user but one.
@@ -126,14 +145,14 @@ impl Sessions {
     /// # Errors
     /// Of the store.
     pub async fn end_others(&self, user: &UserName, keep: Option<&str>) -> Result<(), StoreError> {
-        let keep = keep.map(keys::session);
-        let others =
-            self.of(user).await?.into_iter().filter(|stored| Some(&stored.key) != keep.as_ref());
-        let transaction = others.fold(Transaction::new(), |t, stored| t.delete(stored.key));
-        if transaction.writes.is_empty() {
-            return Ok(());
+        let mut others = self.of(user).await?;
+        others.retain(|own| Some(own.digest.as_str()) != keep);
+        for some in others.chunks(AT_ONCE) {
+            let transaction =
+                some.iter().fold(Transaction::new(), |t, own| forget(t, user, &own.digest));
+            self.store.commit(transaction).await?;
         }
-        self.store.commit(transaction).await.map(drop)
+        Ok(())
     }
 
     /// Forgets sessions that have run out.
@@ -142,23 +161,42 @@ impl Sessions {
     /// Of the store.
     pub async fn prune(&self) -> Result<usize, StoreError> {
         let now = self.clock.now();
-        let all = state::list::<SessionRecord>(self.store.as_ref(), keys::SESSIONS).await?;
-        let over: Vec<_> =
-            all.into_iter().filter(|stored| now >= stored.record.expires_at).collect();
-        let count = over.len();
-        if count > 0 {
-            let transaction =
-                over.into_iter().fold(Transaction::new(), |t, stored| t.delete(stored.key));
-            self.store.commit(transaction).await?;
+        let mut pages = self.store.scan(keys::SESSIONS).await?.pages;
+        let mut count = 0;
+        while let Some(page) = pages.try_next().await? {
+            let mut over = Vec::new();
+            for entry in page {
+                let record = state::decode::<SessionRecord>(&entry.key, &entry.value)?;
+                if now >= record.expires_at
+                    && let Some(digest) = entry.key.strip_prefix(keys::SESSIONS)
+                {
+                    over.push((record.user, digest.to_owned()));
+                }
+            }
+            for some in over.chunks(AT_ONCE) {
+                let transaction = some
+                    .iter()
+                    .fold(Transaction::new(), |t, (user, digest)| forget(t, user, digest));
+                self.store.commit(transaction).await?;
+            }
+            count += over.len();
         }
         Ok(count)
     }
 
-    async fn of(&self, user: &UserName) -> Result<Vec<Stored<SessionRecord>>, StoreError> {
-        let mut all = state::list::<SessionRecord>(self.store.as_ref(), keys::SESSIONS).await?;
-        all.retain(|stored| stored.record.user == *user);
-        Ok(all)
+    async fn of(&self, user: &UserName) -> Result<Vec<Own>, StoreError> {
+        let prefix = keys::sessions_of(user);
+        let all = state::list::<Marker>(self.store.as_ref(), &prefix).await?;
+        let own = all.into_iter().filter_map(|Stored { record, key, .. }| {
+            Some(Own { digest: key.strip_prefix(&prefix)?.to_owned(), since: record.at })
+        });
+        Ok(own.collect())
     }
+}
+
+/// A session and its entry under its user.
+fn forget(transaction: Transaction, user: &UserName, digest: &str) -> Transaction {
+    transaction.delete(keys::session(digest)).delete(keys::session_of(user, digest))
 }
 
 #[cfg(test)]
@@ -209,5 +247,17 @@ mod tests {
             }
         }
         assert_eq!(refused, [0, 1]);
+
+        let keys_left = async |prefix: &str| store.range(prefix).await.unwrap().entries.len();
+        assert_eq!(keys_left(keys::SESSIONS).await, keys_left(keys::SESSIONS_OF).await);
+        // More than one transaction takes.
+        let anna = "anna".parse().unwrap();
+        let kept = tokens[PER_USER + 1].1.digest();
+        sessions.end_others(&anna, Some(&kept)).await.unwrap();
+        assert_eq!(keys_left(&keys::sessions_of(&anna)).await, 1);
+        assert!(sessions.find(tokens[PER_USER + 1].1.expose()).await.unwrap().is_some());
+        sessions.end(&kept).await.unwrap();
+        assert_eq!(keys_left(&keys::sessions_of(&anna)).await, 0);
+        assert_eq!(keys_left(keys::SESSIONS).await, 1, "ben's");
     }
 }

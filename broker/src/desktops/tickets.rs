@@ -81,8 +81,8 @@ impl Tickets {
         epoch: u64,
         user: &UserName,
     ) -> Result<IssuedTicket, TicketError> {
-        let all = state::list::<TicketRecord>(self.store.as_ref(), keys::TICKETS).await?;
-        if all.iter().filter(|stored| stored.record.user == *user).count() >= PER_USER {
+        let own = self.store.range(&keys::tickets_of(user)).await?;
+        if own.entries.len() >= PER_USER {
             return Err(TicketError::TooMany { user: user.clone() });
         }
         let secret = Secret::random();
@@ -91,8 +91,11 @@ impl Tickets {
             TicketRecord { desktop: desktop.clone(), epoch, user: user.clone(), expires_at };
         // The lease clears it away; whether it is good is for the clock to say.
         let lease = self.store.grant(self.life).await?;
-        let key = keys::ticket(&secret.digest());
-        self.store.commit(Transaction::new().put_leased_record(&key, &record, lease)?).await?;
+        let digest = secret.digest();
+        let transaction = Transaction::new()
+            .put_leased_record(&keys::ticket(&digest), &record, lease)?
+            .put_leased(keys::ticket_of(user, &digest), Vec::new(), lease);
+        self.store.commit(transaction).await?;
         Ok(IssuedTicket { secret, expires_at })
     }
 
@@ -102,11 +105,15 @@ impl Tickets {
     /// [`TicketError::Invalid`] or [`TicketError::DesktopEnded`].
     pub async fn redeem(&self, text: &str) -> Result<Admission, TicketError> {
         let secret = Secret::received(text).ok_or(TicketError::Invalid)?;
-        let key = keys::ticket(&secret.digest());
+        let digest = secret.digest();
+        let key = keys::ticket(&digest);
         let stored = state::read::<TicketRecord>(self.store.as_ref(), &key)
             .await?
             .ok_or(TicketError::Invalid)?;
-        let taken = Transaction::new().unchanged(&key, stored.revision).delete(&key);
+        let taken = Transaction::new()
+            .unchanged(&key, stored.revision)
+            .delete(&key)
+            .delete(keys::ticket_of(&stored.record.user, &digest));
         if let Commit::Conflict { .. } = self.store.commit(taken).await? {
             return Err(TicketError::Invalid);
         }

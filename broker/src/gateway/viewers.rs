@@ -55,9 +55,12 @@ impl Viewers {
             if let Err(error) = self.store.keep_alive(id).await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "the lease of the viewers was lost"
+                    "the lease of the viewers was not kept"
                 );
-                *lease = None;
+                // After any other fault it may well live on, until the next try.
+                if let StoreError::LeaseGone(_) = error {
+                    *lease = None;
+                }
             }
         }
     }

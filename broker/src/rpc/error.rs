@@ -145,10 +145,18 @@ fn bad_field(field: &BadField) -> Status {
 fn store(error: &StoreError) -> Status {
     match error {
         StoreError::Contended { .. } => plain(Code::Aborted, "CONTENDED", error),
+        StoreError::Unavailable { .. } => {
+            retry(Code::Unavailable, "STORE_UNAVAILABLE", error, Duration::from_secs(5))
+        }
+        // Not `Unavailable`: clients repeat that blindly.
+        StoreError::Indeterminate { .. } => plain(Code::Unknown, "STORE_INDETERMINATE", error),
         StoreError::InUse { .. }
         | StoreError::Open { .. }
         | StoreError::Database { .. }
         | StoreError::Worker { .. }
+        | StoreError::Refused { .. }
+        | StoreError::Setup { .. }
+        | StoreError::TooLarge { .. }
         | StoreError::Damaged { .. }
         | StoreError::LeaseGone(_)
         | StoreError::Compacted(_)

@@ -7,6 +7,9 @@ use crate::names::{DesktopId, HostName, PoolName, UserName};
 pub const USERS: &str = "user/";
 /// Every session, by the digest of its token.
 pub const SESSIONS: &str = "session/";
+/// Every session again, by its user, so that one user's are found without
+/// reading everybody's.
+pub const SESSIONS_OF: &str = "session-of/";
 /// Every pool.
 pub const POOLS: &str = "pool/";
 /// Every host.
@@ -25,6 +28,8 @@ pub const HOMES: &str = "home/";
 pub const WORKS: &str = "work/";
 /// Every ticket, by its digest.
 pub const TICKETS: &str = "ticket/";
+/// Every ticket again, by its user.
+pub const TICKETS_OF: &str = "ticket-of/";
 /// Who looks at what.
 pub const VIEWERS: &str = "viewer/";
 /// The last uid given.
@@ -46,6 +51,16 @@ pub fn user(name: &UserName) -> String {
 /// A session.
 pub fn session(digest: &str) -> String {
     format!("{SESSIONS}{digest}")
+}
+
+/// All sessions of a user.
+pub fn sessions_of(user: &UserName) -> String {
+    format!("{SESSIONS_OF}{user}/")
+}
+
+/// A session of a user.
+pub fn session_of(user: &UserName, digest: &str) -> String {
+    format!("{SESSIONS_OF}{user}/{digest}")
 }
 
 /// A pool.
@@ -91,6 +106,16 @@ pub fn work(data: &str) -> String {
 /// A ticket.
 pub fn ticket(digest: &str) -> String {
     format!("{TICKETS}{digest}")
+}
+
+/// All tickets of a user.
+pub fn tickets_of(user: &UserName) -> String {
+    format!("{TICKETS_OF}{user}/")
+}
+
+/// A ticket of a user.
+pub fn ticket_of(user: &UserName, digest: &str) -> String {
+    format!("{TICKETS_OF}{user}/{digest}")
 }
 
 /// Who looks at a desktop.

@@ -10,16 +10,20 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::stream;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    Commit, Entry, Event, LeaseId, Range, Revision, Store, StoreError, Transaction, Watch, Write,
-    history::History, leases::Leases,
+    Commit, Entry, Event, LeaseId, Revision, Scan, Store, StoreError, Transaction, Watch, Write,
+    history::History,
+    leases::Leases,
+    snapshot::{Page, Snapshot},
 };
 
-const KEYS: TableDefinition<'_, &str, (u64, bool, &[u8])> = TableDefinition::new("keys-1");
+pub(super) const KEYS: TableDefinition<'_, &str, (u64, bool, &[u8])> =
+    TableDefinition::new("keys-1");
 const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters-1");
 const REVISION: &str = "revision";
 
@@ -79,9 +83,21 @@ impl Store for EmbeddedStore {
         self.run("read a key", move |shared| shared.get(key)).await
     }
 
-    async fn range(&self, prefix: &str) -> Result<Range, StoreError> {
+    async fn scan(&self, prefix: &str) -> Result<Scan, StoreError> {
         let prefix = prefix.to_owned();
-        self.run("read a range", move |shared| shared.range(&prefix)).await
+        let (revision, first) =
+            self.run("read a range", move |shared| shared.snapshot(prefix)).await?;
+        let pages = stream::try_unfold(first, |(page, rest)| async move {
+            if page.is_empty() {
+                return Ok(None);
+            }
+            let next = match rest {
+                Some(rest) => blocking("read a range", move || rest.page()).await?,
+                None => (Vec::new(), None),
+            };
+            Ok(Some((page, next)))
+        });
+        Ok(Scan { revision, pages: Box::pin(pages) })
     }
 
     async fn commit(&self, transaction: Transaction) -> Result<Commit, StoreError> {
@@ -150,34 +166,20 @@ impl Shared {
         Ok(found.map(|(revision, value)| Entry { key, value, revision }))
     }
 
-    fn range(&self, prefix: &str) -> Result<Range, StoreError> {
+    fn snapshot(&self, prefix: String) -> Result<(Revision, Page), StoreError> {
         let read = || -> Result<_, redb::Error> {
             let transaction = self.database.begin_read()?;
-            let table = transaction.open_table(KEYS)?;
             let revision =
                 transaction.open_table(COUNTERS)?.get(REVISION)?.map_or(0, |found| found.value());
-            let mut entries = Vec::new();
-            for found in table.range(prefix..)? {
-                let (key, stored) = found?;
-                if !key.value().starts_with(prefix) {
-                    break;
-                }
-                let (revision, _, value) = stored.value();
-                entries.push(Entry {
-                    key: key.value().to_owned(),
-                    value: value.to_owned(),
-                    revision: Revision(revision),
-                });
-            }
-            Ok(Range { entries, revision: Revision(revision) })
+            Ok((Revision(revision), transaction))
         };
-        read().map_err(failed("read a range"))
+        let (revision, transaction) = read().map_err(failed("read a range"))?;
+        let snapshot = Snapshot::of(transaction, prefix);
+        Ok((revision, snapshot.page()?))
     }
 
     fn commit(&self, transaction: &Transaction) -> Result<Commit, StoreError> {
-        if let Some(key) = transaction.written_twice() {
-            return Err(StoreError::WrittenTwice(key.to_owned()));
-        }
+        transaction.check()?;
         let mut leases = self.leases();
         self.commit_locked(&mut leases, transaction)
     }
@@ -253,6 +255,7 @@ impl Shared {
         }
         let keys = leases.keys(id);
         if !keys.is_empty() {
+            // Unchecked: a lease may have any number of keys.
             let transaction = keys.into_iter().fold(Transaction::new(), Transaction::delete);
             self.commit_locked(&mut leases, &transaction)?;
         }
@@ -316,7 +319,7 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Worker { verb }))
 }
 
-fn failed<E: Into<redb::Error>>(verb: &'static str) -> impl FnOnce(E) -> StoreError {
+pub(super) fn failed<E: Into<redb::Error>>(verb: &'static str) -> impl FnOnce(E) -> StoreError {
     move |source| StoreError::Database { verb, source: Box::new(source.into()) }
 }
 

@@ -1,27 +1,27 @@
 //! What every store must do, whichever it is: the suite is written over the
 //! trait, and each implementation runs it once.
 
+mod embedded;
+
 use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt as _;
-use proptest::prelude::*;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use rolltop_broker::store::{
-    Commit, EmbeddedStore, Event, Revision, Store, StoreError, Transaction,
+    Commit, Event, MAX_OPERATIONS, MAX_VALUE_BYTES, Revision, Store, StoreError, Transaction,
 };
-use tempfile::TempDir;
 
-fn put(key: &str, value: &str) -> Transaction {
+pub(crate) fn put(key: &str, value: &str) -> Transaction {
     Transaction::new().put(key, value.as_bytes().to_vec())
 }
 
-async fn apply(store: &dyn Store, transaction: Transaction) -> Revision {
+pub(crate) async fn apply(store: &dyn Store, transaction: Transaction) -> Revision {
     match store.commit(transaction).await.unwrap() {
         Commit::Applied(revision) => revision,
         Commit::Conflict { key } => panic!("conflict over {key}"),
     }
 }
 
-async fn value(store: &dyn Store, key: &str) -> Option<String> {
+pub(crate) async fn value(store: &dyn Store, key: &str) -> Option<String> {
     store.get(key).await.unwrap().map(|entry| String::from_utf8(entry.value).unwrap())
 }
 
@@ -123,65 +123,60 @@ async fn a_counter_loses_no_count(store: Arc<dyn Store>) {
     assert_eq!(store.get("c").await.unwrap().unwrap().value, [50]);
 }
 
+async fn large_ranges_come_by_pages_of_one_moment(store: &dyn Store) {
+    const KEYS: usize = 2500;
+    let key = |i: usize| format!("s/{i:06}");
+    for first in (0..KEYS).step_by(MAX_OPERATIONS) {
+        let some = first..(first + MAX_OPERATIONS).min(KEYS);
+        apply(store, some.fold(Transaction::new(), |t, i| t.put(key(i), vec![1]))).await;
+    }
+    let scan = store.scan("s/").await.unwrap();
+    // What happens after it began is not in it.
+    let later = apply(store, Transaction::new().delete(key(KEYS - 1)).put(key(1), vec![2])).await;
+    assert!(scan.revision < later);
+    let pages: Vec<_> = scan.pages.try_collect().await.unwrap();
+    assert!(pages.len() > 1 && pages.iter().all(|page| !page.is_empty()));
+    let entries: Vec<_> = pages.concat();
+    assert!(entries.iter().map(|entry| entry.key.clone()).eq((0..KEYS).map(key)));
+    assert!(entries.iter().all(|entry| entry.value == [1] && entry.revision <= scan.revision));
+    assert_eq!(store.range("s/").await.unwrap().entries.len(), KEYS - 1);
+}
+
+async fn transactions_reach_their_bounds(store: &dyn Store) {
+    let key = |i: usize| format!("m/{i}");
+    let made = (0..MAX_OPERATIONS)
+        .fold(Transaction::new(), |t, i| t.absent(key(i)).put(key(i), vec![0; 8 * 1024]));
+    let made = apply(store, made).await;
+    let all = || {
+        (0..MAX_OPERATIONS)
+            .fold(Transaction::new(), |t, i| t.unchanged(key(i), made).delete(key(i)))
+    };
+    // The last of a hundred guards counts as well.
+    apply(store, Transaction::new().put(key(MAX_OPERATIONS - 1), vec![1])).await;
+    let lost = store.commit(all()).await.unwrap();
+    assert_eq!(lost, Commit::Conflict { key: key(MAX_OPERATIONS - 1) });
+    assert_eq!(store.range("m/").await.unwrap().entries.len(), MAX_OPERATIONS);
+
+    let big = vec![7; MAX_VALUE_BYTES];
+    let before = apply(store, Transaction::new().put("big", big.clone())).await;
+    assert_eq!(store.get("big").await.unwrap().unwrap().value, big);
+    let mut watch = store.watch("big", Revision(before.0 - 1)).await.unwrap();
+    assert_eq!(watch.next().await.unwrap().unwrap().value.unwrap(), big);
+    let bigger = Transaction::new().put("bigger", vec![0; MAX_VALUE_BYTES + 1]);
+    assert!(matches!(store.commit(bigger).await, Err(StoreError::TooLarge { .. })));
+    assert!(matches!(
+        store.commit(all().delete("m/one more")).await,
+        Err(StoreError::TooLarge { .. })
+    ));
+}
+
 /// Everything above.
-async fn conforms(store: Arc<dyn Store>) {
+pub(crate) async fn conforms(store: Arc<dyn Store>) {
     guards_decide_all_or_nothing(store.as_ref()).await;
     ranges_hold_a_prefix_in_order(store.as_ref()).await;
     watches_replay_and_follow(store.as_ref()).await;
     leases_take_their_keys_along(store.as_ref()).await;
+    large_ranges_come_by_pages_of_one_moment(store.as_ref()).await;
+    transactions_reach_their_bounds(store.as_ref()).await;
     a_counter_loses_no_count(store).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_embedded_store_conforms() {
-    let dir = TempDir::new().unwrap();
-    conforms(Arc::new(EmbeddedStore::open(&dir.path().join("s")).await.unwrap())).await;
-}
-
-#[tokio::test]
-async fn the_embedded_store_is_one_processs_and_outlives_it() {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().join("s");
-    let store = EmbeddedStore::open(&path).await.unwrap();
-    let lease = store.grant(Duration::from_secs(3600)).await.unwrap();
-    apply(&store, put("stays", "1").put_leased("goes", vec![], lease)).await;
-    let before = store.range("").await.unwrap().revision;
-    assert!(matches!(EmbeddedStore::open(&path).await, Err(StoreError::InUse { .. })));
-    drop(store);
-    let store = crate::support::eventually("the file is free", || {
-        let path = path.clone();
-        async move { EmbeddedStore::open(&path).await.ok() }
-    })
-    .await;
-    assert_eq!(value(&store, "stays").await.as_deref(), Some("1"));
-    assert_eq!(value(&store, "goes").await, None, "leases end with the process that keeps them");
-    let told = store.watch("", before).await.unwrap().next().await.unwrap();
-    assert!(
-        matches!(told, Err(StoreError::Compacted(_))),
-        "a watch cannot reach behind the restart"
-    );
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(8))]
-    #[test]
-    fn it_is_a_map_with_revisions(steps in prop::collection::vec((0_u8..6, prop::option::of(any::<u8>())), 1..60)) {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let same = runtime.block_on(async {
-            let dir = TempDir::new().unwrap();
-            let store = EmbeddedStore::open(&dir.path().join("s")).await.unwrap();
-            let mut model = std::collections::BTreeMap::new();
-            for (key, value) in steps {
-                let key = format!("k/{key}");
-                let transaction = match value {
-                    Some(value) => { model.insert(key.clone(), vec![value]); Transaction::new().put(key, vec![value]) }
-                    None => { model.remove(&key); Transaction::new().delete(key) }
-                };
-                apply(&store, transaction).await;
-            }
-            let found = store.range("k/").await.unwrap().entries;
-            found.into_iter().map(|entry| (entry.key, entry.value)).eq(model)
-        });
-        prop_assert!(same);
-    }
 }
