@@ -88,6 +88,9 @@ require_packages() {
     need setpriv util-linux
     need jq jq
     need cc gcc
+    # For the client of etcd, which compiles etcd's own interface.
+    need protoc protobuf-compiler
+    [[ -e /usr/include/google/protobuf/descriptor.proto ]] || missing+=(libprotobuf-dev)
     [[ -e /usr/include/stdio.h ]] || missing+=(libc6-dev)
     [[ -e /etc/ssl/certs/ca-certificates.crt ]] || missing+=(ca-certificates)
     is_recent "$(node --version 2>/dev/null)" "$LEAST_NODE" || missing+=(nodejs)

@@ -15,6 +15,32 @@ require_test_packages() {
     need getcap libcap2-bin
     need mkfs.xfs xfsprogs
     install_packages "${missing[@]}"
+    require_etcd
+}
+
+# require_etcd: the programs alone. The package would start a service, and have
+# it started again with the machine.
+require_etcd() {
+    local missing=() policy=/usr/sbin/policy-rc.d made=no
+    need etcd etcd-server
+    need etcdctl etcd-client
+    if ((${#missing[@]} == 0)); then return 0; fi
+    if [[ ! -e $policy ]]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        made=yes
+    fi
+    # In a subshell, since a failure ends the shell it is met in.
+    local status=0
+    (install_packages "${missing[@]}") || status=$?
+    if [[ $made = yes ]]; then rm -f -- "$policy"; fi
+    ((status == 0)) || exit "$status"
+    if [[ " ${missing[*]} " = *' etcd-server '* ]]; then
+        update-rc.d etcd disable >>"$LOG" 2>&1 || fail "the service etcd, which was just installed, cannot be disabled: 'update-rc.d etcd disable'"
+        if command -v systemctl >/dev/null; then
+            systemctl disable etcd.service >>"$LOG" 2>&1 || fail "the service etcd, which was just installed, cannot be disabled: 'systemctl disable etcd'"
+        fi
+    fi
 }
 
 # require_components: of the compiler.

@@ -158,12 +158,12 @@ impl Shared {
         let read = || -> Result<_, redb::Error> {
             let table = self.database.begin_read()?.open_table(KEYS)?;
             Ok(table.get(key.as_str())?.map(|found| {
-                let (revision, _, value) = found.value();
-                (Revision(revision), value.to_owned())
+                let (revision, leased, value) = found.value();
+                (Revision(revision), leased, value.to_owned())
             }))
         };
         let found = read().map_err(failed("read a key"))?;
-        Ok(found.map(|(revision, value)| Entry { key, value, revision }))
+        Ok(found.map(|(revision, leased, value)| Entry { key, value, revision, leased }))
     }
 
     fn snapshot(&self, prefix: String) -> Result<(Revision, Page), StoreError> {

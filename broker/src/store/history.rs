@@ -63,6 +63,17 @@ impl History {
         self.latest.send_replace(revision);
     }
 
+    /// Changes up to `revision` are not to be had any more: watches that have
+    /// not seen them all are told.
+    pub(super) fn forget_before(&self, revision: Revision) {
+        {
+            let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+            ring.events.clear();
+            ring.complete_since = revision.max(ring.complete_since);
+        }
+        self.latest.send_replace(revision);
+    }
+
     /// See [`super::Store::watch`].
     pub(super) fn watch(self: &Arc<Self>, prefix: &str, since: Revision) -> Watch {
         let cursor = Cursor {
@@ -140,6 +151,19 @@ mod tests {
         }
         let told = watch.next().await.unwrap();
         assert!(matches!(told, Err(StoreError::Compacted(Revision(0)))), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn a_gap_is_told_to_those_who_have_not_seen_past_it() {
+        let history = Arc::new(History::starting_at(Revision(0)));
+        let mut behind = history.watch("", Revision(3));
+        let mut beyond = history.watch("", Revision(20));
+        history.forget_before(Revision(10));
+        let told = behind.next().await.unwrap();
+        assert!(matches!(told, Err(StoreError::Compacted(Revision(3)))), "{told:?}");
+        history.record(Revision(20), vec![event(20, "seen")]);
+        history.record(Revision(21), vec![event(21, "new")]);
+        assert_eq!(beyond.next().await.unwrap().unwrap(), event(21, "new"));
     }
 
     #[tokio::test]

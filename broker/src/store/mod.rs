@@ -16,6 +16,7 @@
 
 mod embedded;
 mod error;
+mod etcd;
 mod history;
 mod leases;
 mod snapshot;
@@ -28,6 +29,7 @@ use futures_util::{TryStreamExt as _, stream::BoxStream};
 
 pub use embedded::EmbeddedStore;
 pub use error::StoreError;
+pub use etcd::{EtcdOptions, EtcdStore, EtcdTls, EtcdUser};
 pub use transaction::{
     Commit, Guard, MAX_KEY_BYTES, MAX_OPERATIONS, MAX_TRANSACTION_BYTES, MAX_VALUE_BYTES,
     Transaction, Write,
@@ -50,6 +52,8 @@ pub struct Entry {
     pub value: Vec<u8>,
     /// The transaction that put it there.
     pub revision: Revision,
+    /// Whether it hangs on a lease.
+    pub leased: bool,
 }
 
 /// The keys under a prefix at one moment.

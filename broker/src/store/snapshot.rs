@@ -37,11 +37,12 @@ impl Snapshot {
                 if entries.len() == PAGE || !key.value().starts_with(&self.prefix) {
                     break;
                 }
-                let (revision, _, value) = stored.value();
+                let (revision, leased, value) = stored.value();
                 entries.push(Entry {
                     key: key.value().to_owned(),
                     value: value.to_owned(),
                     revision: Revision(revision),
+                    leased,
                 });
             }
             Ok(entries)

@@ -1,7 +1,10 @@
 //! What every store must do, whichever it is: the suite is written over the
 //! trait, and each implementation runs it once.
 
+mod cluster;
 mod embedded;
+mod etcd;
+mod proxy;
 
 use std::{sync::Arc, time::Duration};
 
