@@ -13,10 +13,13 @@ use thiserror::Error;
 
 use crate::{
     clock::Clock,
+    config::{self, Config},
     names::{BadField, ImageRef, PoolName},
     pki::{Authority, PkiError},
     state::{LimitsRecord, Marker, PoolRecord, TransactionExt as _, keys},
-    store::{EmbeddedStore, Store, StoreError, Transaction},
+    store::{
+        EmbeddedStore, EtcdOptions, EtcdStore, EtcdTls, EtcdUser, Store, StoreError, Transaction,
+    },
 };
 
 /// In the state directory.
@@ -44,6 +47,11 @@ pub enum ClusterError {
     /// A certificate could not be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// What is in the store is not all of it.
+    #[error(
+        "an import into the store was not finished: run 'rolltop-broker store import --replace FILE' again"
+    )]
+    HalfImported,
     /// A built-in name is wrong.
     #[error(transparent)]
     Name(#[from] BadField),
@@ -63,17 +71,73 @@ impl Cluster {
     /// Opens it; makes what is missing.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] while a broker runs on the same directory.
-    pub async fn open(state_dir: &Path, clock: &dyn Clock) -> Result<Self, ClusterError> {
-        make_private_dir(state_dir)?;
-        let path = state_dir.join(STORE_FILE);
-        make_private_file(&path)?;
-        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&path).await?);
+    /// [`StoreError::InUse`] while a broker runs on the same embedded store,
+    /// [`ClusterError::HalfImported`], and what the store meets.
+    pub async fn open(config: &Config, clock: &dyn Clock) -> Result<Self, ClusterError> {
+        let store = open_store(config).await?;
+        if store.get(keys::IMPORTING).await?.is_some() {
+            return Err(ClusterError::HalfImported);
+        }
         let authority = Authority::load_or_make(store.as_ref(), clock).await?;
         make_default_pools(store.as_ref(), clock).await?;
-        replace_file(&state_dir.join(CA_FILE), authority.certificate_pem(), 0o644)?;
+        replace_file(&config.state_dir.join(CA_FILE), authority.certificate_pem(), 0o644)?;
         Ok(Self { store, authority })
     }
+}
+
+/// The store of the configuration, with nothing put into it; and the state
+/// directory, made if need be.
+///
+/// # Errors
+/// [`StoreError::InUse`] while a broker runs on the same embedded store, and
+/// what the store meets.
+pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ClusterError> {
+    make_private_dir(&config.state_dir)?;
+    match &config.store {
+        config::Store::Embedded => {
+            let path = config.state_dir.join(STORE_FILE);
+            make_private_file(&path)?;
+            Ok(Arc::new(EmbeddedStore::open(&path).await?))
+        }
+        config::Store::Etcd(etcd) => Ok(Arc::new(EtcdStore::open(&etcd_options(etcd)?).await?)),
+    }
+}
+
+fn etcd_options(etcd: &config::Etcd) -> Result<EtcdOptions, ClusterError> {
+    let text = |path: &Path| fs::read_to_string(path).map_err(failed("read", path));
+    let secret = |path: &Path| {
+        let mode = fs::metadata(path).map_err(failed("read", path))?.permissions().mode();
+        if mode & 0o007 == 0 {
+            return text(path);
+        }
+        let reason = "everybody can read it: 'chmod 600' it, and think of another secret";
+        Err(StoreError::Setup { what: path.display().to_string(), reason: reason.to_owned() }
+            .into())
+    };
+    let tls = match &etcd.ca {
+        Some(ca) => {
+            let identity = match &etcd.identity {
+                Some((certificate, key)) => Some((text(certificate)?, secret(key)?)),
+                None => None,
+            };
+            Some(EtcdTls { ca: text(ca)?, identity })
+        }
+        None => None,
+    };
+    let user = match &etcd.user {
+        Some((name, file)) => {
+            let password = secret(file)?.lines().next().unwrap_or_default().to_owned();
+            Some(EtcdUser { name: name.clone(), password })
+        }
+        None => None,
+    };
+    Ok(EtcdOptions {
+        endpoints: etcd.endpoints.clone(),
+        prefix: etcd.prefix.clone(),
+        tls,
+        user,
+        deadline: etcd.deadline,
+    })
 }
 
 /// Makes a directory that only its owner can enter, or makes it so.

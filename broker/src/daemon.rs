@@ -82,7 +82,7 @@ impl Daemon {
         let listen = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let Cluster { store, authority } = Cluster::open(&config.state_dir, clock.as_ref()).await?;
+        let Cluster { store, authority } = Cluster::open(&config, clock.as_ref()).await?;
         let certificate =
             authority.server(store.as_ref(), clock.as_ref(), &config.certificate_names()).await?;
         let server = Server::new(listener, &certificate, config.server)?;

@@ -66,7 +66,7 @@ pub async fn run(
     input: &mut dyn BufRead,
     output: &mut dyn Write,
 ) -> Result<(), OfflineError> {
-    let cluster = Cluster::open(&config.state_dir, &SystemClock).await?;
+    let cluster = Cluster::open(config, &SystemClock).await?;
     // So that the certificate is there to be handed out before the first start.
     cluster
         .authority

@@ -2,11 +2,13 @@
 //! Every fault is reported, not only the first.
 
 mod source;
+mod store;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use source::{BadKey, Faults};
 use source::{Source, parse_list, parse_number};
+pub use store::{Etcd, Store};
 
 /// Everything that can be set, with defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +17,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Names and addresses people use for this broker; in its certificate.
     pub public_names: Vec<String>,
-    /// The store and what goes with it.
+    /// The embedded store, and what goes with any.
     pub state_dir: PathBuf,
+    /// Where the state is kept.
+    pub store: Store,
     /// Signing in.
     pub sign_in: SignIn,
     /// Choosing hosts.
@@ -165,6 +169,7 @@ impl Config {
                 let path = PathBuf::from(text);
                 if path.is_absolute() { Ok(path) } else { Err("not an absolute path".to_owned()) }
             }),
+            store: Store::from_source(s),
             sign_in: SignIn {
                 session: hours(s.read(
                     "sign_in.session_hours",

@@ -99,6 +99,17 @@ impl Source {
         })
     }
 
+    /// A fault that shows only beside other keys.
+    pub(super) fn fault(&mut self, key: &'static str, reason: &str) {
+        self.faults.push(BadKey { key: key.to_owned(), value: None, reason: reason.to_owned() });
+    }
+
+    /// Whether the value of `key` was refused already.
+    pub(super) fn is_faulty(&self, key: &'static str) -> bool {
+        let variable = variable_of(key);
+        self.faults.iter().any(|fault| fault.key == key || fault.key == variable)
+    }
+
     #[cfg(test)]
     pub(super) fn known(&self) -> impl Iterator<Item = &'static str> {
         self.known.iter().copied()

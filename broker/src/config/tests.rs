@@ -83,6 +83,50 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
+fn what_etcd_needs_is_told_at_once() {
+    let faults = |text: &str| match read(&format!("[store]\n{text}"), &[]) {
+        Ok(config) => panic!("{:?}", config.store),
+        Err(Faults(faults)) => {
+            faults.into_iter().map(|fault| fault.key).collect::<Vec<_>>().join(" ")
+        }
+    };
+    assert_eq!(faults("kind = \"etcd\""), "store.endpoints");
+    assert_eq!(faults("endpoints = [\"http://a:1\"]"), "store.endpoints");
+    assert_eq!(
+        faults(
+            "kind = \"etcd\"\nendpoints = [\"https://a:1\", \"http://b:1\"]\nkey = \"/k\"\nuser = \"u\"\nprefix = \"x\"\nca = \"ca.pem\"\nmembers = 3"
+        ),
+        "store.ca store.ca store.certificate store.endpoints store.members store.password_file store.prefix"
+    );
+    for bad in [
+        "a:1",
+        "ftp://a:1",
+        "http://a",
+        "http://a:0",
+        "http://a:1/",
+        "http://u@a:1",
+        "http://:1",
+        "http://a:1/x",
+        "http://a:1?x",
+    ] {
+        assert_eq!(
+            faults(&format!("kind = \"etcd\"\nendpoints = [{bad:?}]")),
+            "store.endpoints",
+            "{bad}"
+        );
+    }
+    let config = read(
+        "[store]\nkind = \"etcd\"\nendpoints = [\"https://a:1\", \"https://[::1]:2\"]\nca = \"/ca\"",
+        &[("ROLLTOP_BROKER_STORE_PREFIX", "/site-1/rolltop"), ("ROLLTOP_BROKER_STORE_DEADLINE_S", "5")],
+    )
+    .unwrap();
+    let Store::Etcd(etcd) = config.store else { panic!("{:?}", config.store) };
+    assert_eq!(etcd.endpoints.len(), 2);
+    assert_eq!((etcd.prefix.as_str(), etcd.deadline), ("/site-1/rolltop", Duration::from_secs(5)));
+    assert_eq!((etcd.identity, etcd.user), (None, None));
+}
+
+#[test]
 fn a_file_that_is_not_toml_is_one_fault() {
     let Faults(faults) = read("listen = ", &[]).unwrap_err();
     assert_eq!(faults.len(), 1);

@@ -38,6 +38,8 @@ pub const UID_COUNTER: &str = "counter/uid";
 pub const EPOCH_COUNTER: &str = "counter/epoch";
 /// Set once default pools have been made.
 pub const POOLS_MADE: &str = "marker/default-pools";
+/// There while an import is under way: the store is not to be used.
+pub const IMPORTING: &str = "marker/importing";
 /// Certificate and key of the cluster's authority.
 pub const CLUSTER_CA: &str = "pki/ca";
 /// Certificate and key of the portal.
