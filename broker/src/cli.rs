@@ -36,6 +36,29 @@ pub enum Command {
     /// Hosts, while the broker does not run.
     #[command(subcommand)]
     Host(HostCommand),
+    /// The store as a whole: to move it, or to keep it.
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+/// The store as a whole.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Write everything to a file: people, pools, hosts, desktops, keys. Keep it
+    /// as safe as the store itself.
+    Export {
+        /// A new file.
+        file: PathBuf,
+    },
+    /// Put everything of an exported file into the store of the configuration.
+    /// No broker may run on it.
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// Delete what is in the store.
+        #[arg(long)]
+        replace: bool,
+    },
 }
 
 /// Users.

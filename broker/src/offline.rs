@@ -2,7 +2,10 @@
 //! the running broker has calls for the rest.
 
 use std::{
-    io::{self, BufRead, Write},
+    fs,
+    io::{self, BufRead, BufReader, BufWriter, Write},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
     sync::Arc,
 };
 
@@ -10,15 +13,18 @@ use thiserror::Error;
 
 use crate::{
     auth::{AccountError, Accounts, Limits, NewAccount, Password, PasswordError, Passwords},
-    cli::{Command, HostAdd, HostCommand, UserAdd, UserCommand},
+    cli::{Command, HostAdd, HostCommand, StoreCommand, UserAdd, UserCommand},
     clock::SystemClock,
-    cluster::{CA_FILE, Cluster, ClusterError, make_private_dir, replace_file},
+    cluster::{CA_FILE, Cluster, ClusterError, make_private_dir, open_store, replace_file},
     config::Config,
     names::BadField,
     pki::PkiError,
     secret::generate_password,
     state::{HostRecord, Role, TransactionExt as _, keys},
-    store::{StoreError, Transaction},
+    store::{
+        Store, StoreError, Transaction,
+        archive::{self, ArchiveError},
+    },
 };
 
 /// Of standard input; the longest password is shorter.
@@ -45,6 +51,15 @@ pub enum OfflineError {
     /// A certificate could not be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The store cannot be exported or imported.
+    #[error("{file}")]
+    Archive {
+        /// From or to where.
+        file: String,
+        /// Why not.
+        #[source]
+        source: ArchiveError,
+    },
     /// Standard input or output failed.
     #[error("cannot {verb}")]
     Stdio {
@@ -66,18 +81,83 @@ pub async fn run(
     input: &mut dyn BufRead,
     output: &mut dyn Write,
 ) -> Result<(), OfflineError> {
+    match command {
+        Command::User(UserCommand::Add(add)) => {
+            add_user(config, &cluster(config).await?, add, input, output).await
+        }
+        Command::Host(HostCommand::Add(add)) => add_host(&cluster(config).await?, &add).await,
+        // Nothing may be made in a store that is to be filled.
+        Command::Store(command) => move_store(config, &command, output).await,
+    }
+}
+
+async fn cluster(config: &Config) -> Result<Cluster, OfflineError> {
     let cluster = Cluster::open(config, &SystemClock).await?;
     // So that the certificate is there to be handed out before the first start.
     cluster
         .authority
         .server(cluster.store.as_ref(), &SystemClock, &config.certificate_names())
         .await?;
-    match command {
-        Command::User(UserCommand::Add(add)) => {
-            add_user(config, &cluster, add, input, output).await
+    Ok(cluster)
+}
+
+async fn move_store(
+    config: &Config,
+    command: &StoreCommand,
+    output: &mut dyn Write,
+) -> Result<(), OfflineError> {
+    let store = open_store(config).await?;
+    let (file, done, verb) = match command {
+        StoreCommand::Export { file } => (file, export(store.as_ref(), file).await, "exported to"),
+        StoreCommand::Import { file, replace } => {
+            (file, import(store.as_ref(), file, *replace).await, "imported from")
         }
-        Command::Host(HostCommand::Add(add)) => add_host(&cluster, &add).await,
+    };
+    let shown = file.display();
+    let summary =
+        done.map_err(|source| OfflineError::Archive { file: shown.to_string(), source })?;
+    writeln!(output, "{} keys of revision {} {verb} {shown}", summary.entries, summary.revision)
+        .map_err(|source| OfflineError::Stdio { verb: "print what was done", source })
+}
+
+/// Under another name until it is whole.
+async fn export(store: &dyn Store, path: &Path) -> Result<archive::Summary, ArchiveError> {
+    let io = |verb| move |source| ArchiveError::Io { verb, source };
+    if path.exists() {
+        return Err(io("make")(io::ErrorKind::AlreadyExists.into()));
     }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    let part = Path::new(&name);
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        // It holds the keys of the cluster.
+        .mode(0o600)
+        .open(part)
+        .map_err(io("make"))?;
+    let mut out = BufWriter::new(file);
+    let summary = archive::export(store, &mut out).await?;
+    out.get_ref().sync_all().map_err(io("write"))?;
+    fs::rename(part, path).map_err(io("rename"))?;
+    Ok(summary)
+}
+
+/// Three times through the file: is it whole, put it there, is it there.
+async fn import(
+    store: &dyn Store,
+    path: &Path,
+    replace: bool,
+) -> Result<archive::Summary, ArchiveError> {
+    let open = || {
+        let file = fs::File::open(path);
+        file.map(BufReader::new).map_err(|source| ArchiveError::Io { verb: "open", source })
+    };
+    archive::check(&mut open()?)?;
+    let summary = archive::import(store, &mut open()?, keys::IMPORTING, replace).await?;
+    archive::verify(store, &mut open()?, keys::IMPORTING).await?;
+    Ok(summary)
 }
 
 async fn add_user(

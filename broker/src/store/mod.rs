@@ -14,6 +14,7 @@
 //! store keeps the same bounds on keys, values and transactions, so that what
 //! fits the embedded one fits etcd.
 
+pub mod archive;
 mod embedded;
 mod error;
 mod etcd;

@@ -1,6 +1,7 @@
 //! What every store must do, whichever it is: the suite is written over the
 //! trait, and each implementation runs it once.
 
+mod archive;
 mod cluster;
 mod embedded;
 mod etcd;
