@@ -5,6 +5,7 @@ mod archive;
 mod cluster;
 mod embedded;
 mod etcd;
+mod linear;
 mod proxy;
 
 use std::{sync::Arc, time::Duration};
