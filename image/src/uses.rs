@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
 
@@ -130,15 +130,24 @@ fn note_name(name: &ImageName, version: &VersionId) -> String {
     format!("{name}@{version}")
 }
 
-/// The time of the file says when; its text is for people.
+/// For so long a note needs no renewal: who starts one desktop after another
+/// waits for no disk.
+const FRESH: Duration = Duration::from_secs(3600);
+
+/// The time of the file says when; its text is for people. Several may write the
+/// same note at once.
 fn write_note(dir: &Path, name: &str) -> io::Result<()> {
+    let path = dir.join(name);
+    let age = fs::metadata(&path).and_then(|meta| meta.modified()).map(|time| time.elapsed());
+    if matches!(age, Ok(Ok(age)) if age < FRESH) {
+        return Ok(());
+    }
     fs::create_dir_all(dir)?;
-    let half_made = dir.join(format!("{HALF_MADE}-{}-{name}", std::process::id()));
-    let mut file = File::create(&half_made)?;
+    let mut half_made = tempfile::Builder::new().prefix(HALF_MADE).tempfile_in(dir)?;
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    writeln!(file, "in use since {seconds} seconds after 1970 at the latest")?;
-    file.sync_all()?;
-    fs::rename(&half_made, dir.join(name))?;
+    writeln!(half_made, "in use since {seconds} seconds after 1970 at the latest")?;
+    half_made.as_file().sync_all()?;
+    half_made.persist(&path)?;
     sync(dir).map_err(io::Error::other)
 }
 
@@ -160,4 +169,22 @@ fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
         .collect();
     names.sort();
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_may_note_the_same_use_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = dir.path().join("host1");
+        std::thread::scope(|scope| {
+            let writers: Vec<_> =
+                (0..16).map(|_| scope.spawn(|| write_note(&host, "demo@1"))).collect();
+            writers.into_iter().for_each(|writer| writer.join().unwrap().unwrap());
+        });
+        assert_eq!(names(&host).unwrap(), ["demo@1"]);
+        assert_eq!(fs::read_dir(&host).unwrap().count(), 1, "nothing half-made is left");
+    }
 }
