@@ -11,21 +11,21 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::stream;
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
-use tokio::{sync::Notify, time::Instant};
+use redb::{Database, ReadableDatabase as _};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     Commit, Entry, Event, LeaseId, Revision, Scan, Store, StoreError, Transaction, Watch, Write,
+    file::{self, COUNTERS, KEYS, REVISION, failed},
     history::History,
     leases::Leases,
+    queue::{Queue, Waiting},
     snapshot::{Page, Snapshot},
 };
-
-pub(super) const KEYS: TableDefinition<'_, &str, (u64, bool, &[u8])> =
-    TableDefinition::new("keys-1");
-const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters-1");
-const REVISION: &str = "revision";
 
 /// The whole store is a few megabytes; redb's own default is a gigabyte.
 const CACHE_BYTES: usize = 16 << 20;
@@ -43,6 +43,7 @@ struct Shared {
     /// Held over a whole commit: history and leases follow the file's order.
     leases: Arc<Mutex<Leases>>,
     leases_changed: Arc<Notify>,
+    queue: Arc<Queue>,
 }
 
 // === impl EmbeddedStore ===
@@ -101,7 +102,14 @@ impl Store for EmbeddedStore {
     }
 
     async fn commit(&self, transaction: Transaction) -> Result<Commit, StoreError> {
-        self.run("commit", move |shared| shared.commit(&transaction)).await
+        transaction.check()?;
+        let (answer, told) = oneshot::channel();
+        if self.shared.queue.push(Waiting { transaction, answer }) {
+            let shared = Arc::clone(&self.shared);
+            // It answers each of those that wait.
+            drop(tokio::task::spawn_blocking(move || serve(shared)));
+        }
+        told.await.unwrap_or(Err(StoreError::Worker { verb: "commit" }))
     }
 
     async fn watch(&self, prefix: &str, since: Revision) -> Result<Watch, StoreError> {
@@ -141,12 +149,13 @@ impl Shared {
                     other => StoreError::Open { path: shown(), source: Box::new(other.into()) },
                 }
             })?;
-        let revision = prepare(&database).map_err(failed("prepare the file"))?;
+        let revision = file::prepare(&database).map_err(failed("prepare the file"))?;
         Ok(Self {
             database,
             history: Arc::new(History::starting_at(revision)),
             leases: Arc::default(),
             leases_changed: Arc::default(),
+            queue: Arc::default(),
         })
     }
 
@@ -178,70 +187,64 @@ impl Shared {
         Ok((revision, snapshot.page()?))
     }
 
-    fn commit(&self, transaction: &Transaction) -> Result<Commit, StoreError> {
-        transaction.check()?;
-        let mut leases = self.leases();
-        self.commit_locked(&mut leases, transaction)
+    /// Commits one after the other, in one durable step.
+    fn commit_all(
+        &self,
+        leases: &mut Leases,
+        transactions: &[Transaction],
+    ) -> Vec<Result<Commit, StoreError>> {
+        let lost = |transaction: &Transaction| {
+            transaction.writes.iter().find_map(|write| match write {
+                Write::Put { lease: Some(lease), .. } if !leases.lives(*lease) => Some(*lease),
+                Write::Put { .. } | Write::Delete { .. } => None,
+            })
+        };
+        let lost: Vec<_> = transactions.iter().map(lost).collect();
+        let sound: Vec<_> = transactions
+            .iter()
+            .zip(&lost)
+            .filter(|(_, lost)| lost.is_none())
+            .map(|(t, _)| t)
+            .collect();
+        let (mut written, failure) = match file::write(&self.database, &sound) {
+            Ok(written) => (written.into_iter(), None),
+            Err(error) => (Vec::new().into_iter(), Some(Arc::new(error))),
+        };
+        let mut answers = Vec::with_capacity(transactions.len());
+        for (transaction, lost) in transactions.iter().zip(lost) {
+            answers.push(match (lost, &failure) {
+                (Some(lease), _) => Err(StoreError::LeaseGone(lease)),
+                (None, Some(source)) => {
+                    Err(StoreError::Database { verb: "commit", source: Arc::clone(source) })
+                }
+                (None, None) => match written.next() {
+                    Some((commit, events)) => {
+                        self.note(leases, transaction, &commit, events);
+                        Ok(commit)
+                    }
+                    None => Err(StoreError::Worker { verb: "commit" }),
+                },
+            });
+        }
+        answers
     }
 
-    fn commit_locked(
+    /// What leases and watches need to know of a commit.
+    fn note(
         &self,
         leases: &mut Leases,
         transaction: &Transaction,
-    ) -> Result<Commit, StoreError> {
+        commit: &Commit,
+        events: Vec<Event>,
+    ) {
+        let Commit::Applied(revision) = commit else { return };
         for write in &transaction.writes {
-            if let Write::Put { lease: Some(lease), .. } = write
-                && !leases.lives(*lease)
-            {
-                return Err(StoreError::LeaseGone(*lease));
+            match write {
+                Write::Put { key, lease, .. } => leases.bind(key, *lease),
+                Write::Delete { key } => leases.bind(key, None),
             }
         }
-        let (commit, events) = self.write(transaction).map_err(failed("commit"))?;
-        if let Commit::Applied(revision) = commit {
-            for write in &transaction.writes {
-                match write {
-                    Write::Put { key, lease, .. } => leases.bind(key, *lease),
-                    Write::Delete { key } => leases.bind(key, None),
-                }
-            }
-            self.history.record(revision, events);
-        }
-        Ok(commit)
-    }
-
-    fn write(&self, transaction: &Transaction) -> Result<(Commit, Vec<Event>), redb::Error> {
-        let writing = self.database.begin_write()?;
-        let mut events = Vec::with_capacity(transaction.writes.len());
-        let revision;
-        {
-            let mut table = writing.open_table(KEYS)?;
-            for guard in &transaction.guards {
-                let now = table.get(guard.key.as_str())?.map(|found| Revision(found.value().0));
-                if now != guard.revision {
-                    // Dropping the redb transaction undoes it.
-                    return Ok((Commit::Conflict { key: guard.key.clone() }, events));
-                }
-            }
-            let mut counters = writing.open_table(COUNTERS)?;
-            revision = Revision(counters.get(REVISION)?.map_or(0, |found| found.value()) + 1);
-            counters.insert(REVISION, revision.0)?;
-            for write in &transaction.writes {
-                let (key, value) = match write {
-                    Write::Put { key, value, lease } => {
-                        table.insert(
-                            key.as_str(),
-                            (revision.0, lease.is_some(), value.as_slice()),
-                        )?;
-                        (key, Some(value.clone()))
-                    }
-                    Write::Delete { key } if table.remove(key.as_str())?.is_some() => (key, None),
-                    Write::Delete { .. } => continue,
-                };
-                events.push(Event { key: key.clone(), value, revision });
-            }
-        }
-        writing.commit()?;
-        Ok((Commit::Applied(revision), events))
+        self.history.record(*revision, events);
     }
 
     /// `due`: only if that is still when it ends.
@@ -257,27 +260,35 @@ impl Shared {
         if !keys.is_empty() {
             // Unchecked: a lease may have any number of keys.
             let transaction = keys.into_iter().fold(Transaction::new(), Transaction::delete);
-            self.commit_locked(&mut leases, &transaction)?;
+            self.commit_all(&mut leases, &[transaction])
+                .into_iter()
+                .try_for_each(|done| done.map(drop))?;
         }
         leases.end(id);
         Ok(())
     }
 }
 
-/// Makes the tables, drops keys of leases that died with the last process.
-fn prepare(database: &Database) -> Result<Revision, redb::Error> {
-    let writing = database.begin_write()?;
-    let revision;
-    {
-        let mut table = writing.open_table(KEYS)?;
-        let mut counters = writing.open_table(COUNTERS)?;
-        // A revision of its own, so that no watch overlooks the drops.
-        revision = counters.get(REVISION)?.map_or(0, |found| found.value()) + 1;
-        counters.insert(REVISION, revision)?;
-        table.retain(|_, (_, leased, _)| !leased)?;
+/// Writes until nobody waits.
+fn serve(shared: Arc<Shared>) {
+    let turn = shared.queue.serve();
+    let mut held = Some(shared);
+    while let Some(shared) = held.take() {
+        let (transactions, answers): (Vec<_>, Vec<_>) =
+            turn.next().into_iter().map(|waiting| (waiting.transaction, waiting.answer)).unzip();
+        let done = shared.commit_all(&mut shared.leases(), &transactions);
+        // The file is let go before the last answer, after which someone may
+        // close the store and open it again.
+        if turn.is_over() {
+            drop(shared);
+        } else {
+            held = Some(shared);
+        }
+        for (answer, done) in answers.into_iter().zip(done) {
+            // Who has gone meanwhile does not want to know.
+            drop(answer.send(done));
+        }
     }
-    writing.commit()?;
-    Ok(Revision(revision))
 }
 
 /// Holds the database only while it ends a lease, so that dropping the store
@@ -317,10 +328,6 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Worker { verb }))
-}
-
-pub(super) fn failed<E: Into<redb::Error>>(verb: &'static str) -> impl FnOnce(E) -> StoreError {
-    move |source| StoreError::Database { verb, source: Box::new(source.into()) }
 }
 
 fn lock(leases: &Mutex<Leases>) -> MutexGuard<'_, Leases> {

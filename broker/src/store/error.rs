@@ -1,5 +1,7 @@
 //! What can go wrong with a store.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use super::{LeaseId, Revision};
@@ -27,9 +29,9 @@ pub enum StoreError {
     Database {
         /// What was being done.
         verb: &'static str,
-        /// Why.
+        /// Why; all that shared a write failed for it.
         #[source]
-        source: Box<redb::Error>,
+        source: Arc<redb::Error>,
     },
     /// The worker that ran the operation ended early.
     #[error("the store's worker ended before it could {verb}")]

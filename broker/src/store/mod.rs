@@ -18,8 +18,10 @@ pub mod archive;
 mod embedded;
 mod error;
 mod etcd;
+mod file;
 mod history;
 mod leases;
+mod queue;
 mod snapshot;
 mod transaction;
 

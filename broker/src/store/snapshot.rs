@@ -4,7 +4,7 @@ use redb::ReadTransaction;
 
 use super::{
     Entry, Revision, StoreError,
-    embedded::{KEYS, failed},
+    file::{KEYS, failed},
 };
 
 /// Entries read at once.
