@@ -16,9 +16,9 @@ use oci_spec::{
     },
 };
 use rolltop_launcher::profile::{self, NestedNamespaces};
+use rolltop_overlay::{IdMap, IdRange};
 
 use crate::{
-    address::IDS_PER_DESKTOP,
     extra::ExtraBind,
     paths::{DISPLAY_DIR_INSIDE, DesktopPaths, INIT_INSIDE},
     request::{Account, Limits},
@@ -58,8 +58,8 @@ pub struct Ingredients<'a> {
     pub init: Vec<String>,
     /// Name inside.
     pub host_name: &'a str,
-    /// First host id of its user namespace.
-    pub first_id: u32,
+    /// The ids of its user namespace.
+    pub ids: IdMap,
     /// Directories of the host over its root.
     pub extra_dirs: &'a [ExtraBind],
     /// What it may use.
@@ -83,7 +83,7 @@ pub fn container(from: &Ingredients<'_>) -> Result<Spec, OciSpecError> {
         .rlimits(Vec::new())
         .no_new_privileges(true)
         .build()?;
-    let ids = vec![id_mapping(from.first_id)?];
+    let ids = id_mappings(&from.ids)?;
     let linux = LinuxBuilder::default()
         .namespaces(namespaces()?)
         .uid_mappings(ids.clone())
@@ -176,12 +176,16 @@ fn namespaces() -> Result<Vec<LinuxNamespace>, OciSpecError> {
         .collect()
 }
 
-fn id_mapping(first_id: u32) -> Result<LinuxIdMapping, OciSpecError> {
-    LinuxIdMappingBuilder::default()
-        .container_id(0u32)
-        .host_id(first_id)
-        .size(IDS_PER_DESKTOP)
-        .build()
+fn id_mappings(ids: &IdMap) -> Result<Vec<LinuxIdMapping>, OciSpecError> {
+    let ranges = ids.ranges().map_err(|error| OciSpecError::Other(error.to_string()))?;
+    let mapping = |range: IdRange| {
+        LinuxIdMappingBuilder::default()
+            .container_id(range.inner)
+            .host_id(range.outer)
+            .size(range.count)
+            .build()
+    };
+    ranges.into_iter().map(mapping).collect()
 }
 
 fn resources(limits: Limits) -> Result<LinuxResources, OciSpecError> {
@@ -357,7 +361,7 @@ mod tests {
             init_program: Path::new("/r/init"),
             init: vec![INIT_INSIDE.into(), "reap".into()],
             host_name: "demo-alice",
-            first_id: 458_752,
+            ids: IdMap { first: 458_752, count: 65_536, kept: None },
             extra_dirs: &[ExtraBind { host: "/lib/modules/6.1".into(), inside: "/m".into() }],
             limits,
             home: Some(("alice", Path::new("/r/desktops/7/home/disk"))),

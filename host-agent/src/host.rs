@@ -12,7 +12,7 @@ use rolltop_launcher::{
     LaunchError,
     cgroup::{Cgroup, CgroupError, Hierarchies},
 };
-use rolltop_overlay::{Overlays, deisolate, isolate};
+use rolltop_overlay::{Overlays, Sharing, StoreError, deisolate, isolate};
 use rustix::mount::{MountFlags, mount};
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -130,7 +130,7 @@ impl Host {
             })?;
         Ok(Self {
             network: Network::set_up(&config.network, paths.run()).await?,
-            overlays: Overlays::open(&paths.overlays()).map_err(HostError::Overlays)?,
+            overlays: open_overlays(&config, &paths).map_err(HostError::Overlays)?,
             jobs: Arc::default(),
             storage: Storage::open(&config, &paths)?,
             hierarchies: Hierarchies::detect()?,
@@ -192,6 +192,11 @@ impl HostError {
     fn io(verb: &'static str, operand: impl ToString, source: io::Error) -> Self {
         Self::Io { verb, operand: operand.to_string(), source }
     }
+}
+
+fn open_overlays(config: &Config, paths: &Paths) -> Result<Overlays, StoreError> {
+    let own = paths.overlays();
+    Overlays::open_apart(&own, config.kept_dir.as_ref().unwrap_or(&own), Sharing::Detect)
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<(), HostError> {

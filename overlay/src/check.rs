@@ -56,20 +56,20 @@ impl Overlays {
             Condition::Clean => match e2fsck(locked.file(), &path, &["-f", "-n"])? {
                 Verdict::Sound(_) => Ok(Health::Sound),
                 // -n corrects nothing.
-                Verdict::Corrected(_) | Verdict::Damaged(_) => self.try_on_copy(&locked, &path),
+                Verdict::Corrected(_) | Verdict::Damaged(_) => self.try_on_copy(kind, &locked),
             },
-            Condition::Replay | Condition::NeedsCheck(_) => self.try_on_copy(&locked, &path),
+            Condition::Replay | Condition::NeedsCheck(_) => self.try_on_copy(kind, &locked),
         }
     }
 
     /// What the next open would come to.
     fn try_on_copy(
         &self,
+        kind: &OverlayKind,
         locked: &crate::lock::Locked,
-        path: &std::path::Path,
     ) -> Result<Health, StoreError> {
-        let draft = Draft::create(path)?;
-        self.copy_file(locked.file(), &draft).map_err(|error| self.or_no_space(error))?;
+        let draft = Draft::create(&self.places.overlay(kind))?;
+        self.copy_file(locked.file(), &draft).map_err(|error| self.or_no_space(kind, error))?;
         Ok(match e2fsck(draft.file(), draft.path(), &["-f", "-p"])? {
             Verdict::Sound(report) | Verdict::Corrected(report) => Health::Repairable { report },
             Verdict::Damaged(report) => Health::Damaged { report },

@@ -44,7 +44,7 @@ impl Overlays {
         }
         let options = self.options_of(&from.kind)?;
         let draft = Draft::create(&path)?;
-        self.copy_of(from, &draft).map_err(|error| self.or_no_space(error))?;
+        self.copy_of(from, &draft).map_err(|error| self.or_no_space(to, error))?;
         let uuid = give_uuid(&draft)?;
         self.publish_new(to, draft, uuid, options)
     }
@@ -60,7 +60,7 @@ impl Overlays {
     ) -> Result<OverlayFile, StoreError> {
         match self.publish_overlay(kind, draft, uuid, options) {
             Err(StoreError::Draft(DraftError::Exists(_))) => Err(StoreError::Exists(kind.clone())),
-            other => other.map_err(|error| self.or_no_space(error)),
+            other => other.map_err(|error| self.or_no_space(kind, error)),
         }
     }
 
@@ -142,13 +142,13 @@ impl Overlays {
 
     /// Before a copy is begun that would fill the disk for everybody.
     pub(crate) fn check_room_for_copy(&self, from: &File) -> Result<(), StoreError> {
-        let dir = &self.places.dir;
+        let dir = &self.places.kept;
         let needed_bytes = from.metadata().step("stat", dir)?.blocks() * 512;
         self.check_room(needed_bytes)
     }
 
     pub(crate) fn check_room(&self, needed_bytes: u64) -> Result<(), StoreError> {
-        let dir = &self.places.dir;
+        let dir = &self.places.kept;
         let disk = statvfs(dir).step("statvfs", dir)?;
         let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
         if needed_bytes > free_bytes {

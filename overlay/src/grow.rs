@@ -46,7 +46,7 @@ impl Overlays {
     /// See [`StoreError`]; [`StoreError::Shrink`] for less than it has,
     /// [`StoreError::GrowStopped`] if it is in use and cannot grow meanwhile.
     pub fn grow(&self, kind: &OverlayKind, size: OverlaySize) -> Result<OverlayFile, StoreError> {
-        self.check_fits_disk(size)?;
+        self.check_fits_disk(kind, size)?;
         let path = self.places.overlay(kind);
         let grown = match self.lock(kind) {
             Ok(locked) => self.grow_stopped(kind, locked.file(), size),
@@ -56,7 +56,7 @@ impl Overlays {
             }
             Err(error) => Err(error),
         };
-        grown.map_err(|error| self.or_no_space(error))?;
+        grown.map_err(|error| self.or_no_space(kind, error))?;
         self.get(kind)
     }
 

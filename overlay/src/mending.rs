@@ -43,7 +43,7 @@ impl Overlays {
         let locked = self.lock(kind)?;
         let recorded_bytes = Record::read(&record(&path))?.size_bytes;
         let draft = Draft::create(&path)?;
-        self.copy_file(locked.file(), &draft).map_err(|error| self.or_no_space(error))?;
+        self.copy_file(locked.file(), &draft).map_err(|error| self.or_no_space(kind, error))?;
         let report = mend(&draft, recorded_bytes)?;
         draft.file().sync_all().step("sync", draft.path())?;
         let names = self.kind_lock(kind)?;

@@ -165,7 +165,7 @@ pub enum OpenError {
 ///     lower: &lower,
 ///     overlay: &overlay,
 ///     mount_dir: &mount_dir,
-///     id_map: Some(IdMap { first: 524_288, count: 65_536 }),
+///     id_map: Some(IdMap { first: 524_288, count: 65_536, kept: None }),
 /// })?;
 /// std::fs::write(opened.root.join("hello"), "from the host")?;
 ///

@@ -1,4 +1,6 @@
-//! Where everything lies in the directory of the overlays.
+//! Where everything lies in the directories of the overlays.
+//!
+//! In the one of what is kept, which several hosts may reach:
 //!
 //! ```text
 //! persistent/NAME.ext4             kept until it is deleted by name
@@ -6,6 +8,10 @@
 //! homes/NAME.ext4, NAME.json       home volumes, the same
 //! snapshots/persistent/NAME/S.ext4 a snapshot, S.json what is known about it
 //! snapshots/homes/NAME/...
+//! ```
+//! In the host's own, which may be the same:
+//!
+//! ```text
 //! volatile/NUMBER.ext4             of one desktop
 //! templates/...                    formatted files the others are copied from
 //! frozen/...                       whose disk is held still just now
@@ -33,10 +39,12 @@ const DELETED_PREFIX: &str = ".deleted-";
 /// Beside a record that may not have a file yet.
 const MAKING_PREFIX: &str = ".making-";
 
-/// The directory of the overlays.
+/// The directories of the overlays.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
-    pub(crate) dir: PathBuf,
+    /// This host's alone.
+    pub(crate) own: PathBuf,
+    pub(crate) kept: PathBuf,
 }
 
 // === impl Places ===
@@ -49,24 +57,34 @@ impl Places {
 
     /// Everything that has to exist.
     pub(crate) fn all(&self) -> [PathBuf; 7] {
-        let snapshots = self.dir.join(SNAPSHOTS);
         [
-            self.dir.join(PERSISTENT),
-            self.dir.join(HOMES),
-            self.dir.join(VOLATILE),
+            self.of(PERSISTENT),
+            self.of(HOMES),
+            self.of(VOLATILE),
             self.templates(),
-            snapshots.join(PERSISTENT),
-            snapshots.join(HOMES),
+            self.snapshots_of_kind(PERSISTENT),
+            self.snapshots_of_kind(HOMES),
             self.frozen(),
         ]
     }
 
+    /// The directory of one of [`Places::KINDS`].
+    pub(crate) fn of(&self, kind: &str) -> PathBuf {
+        let dir = if kind == VOLATILE { &self.own } else { &self.kept };
+        dir.join(kind)
+    }
+
+    /// What is locked while a kept overlay of a kind gets or loses its name.
+    pub(crate) fn names_lock(&self, kind: &str) -> PathBuf {
+        self.of(kind).with_file_name(format!(".{kind}.lock"))
+    }
+
     pub(crate) fn templates(&self) -> PathBuf {
-        self.dir.join(TEMPLATES)
+        self.own.join(TEMPLATES)
     }
 
     pub(crate) fn frozen(&self) -> PathBuf {
-        self.dir.join(FROZEN)
+        self.own.join(FROZEN)
     }
 
     /// Tells that the disk of a mounted overlay may be frozen.
@@ -81,7 +99,7 @@ impl Places {
     }
 
     pub(crate) fn kind_dir(&self, kind: &OverlayKind) -> PathBuf {
-        self.dir.join(kind_name(kind))
+        self.of(kind_name(kind))
     }
 
     pub(crate) fn overlay(&self, kind: &OverlayKind) -> PathBuf {
@@ -106,7 +124,7 @@ impl Places {
 
     /// Of all overlays of a kept kind: one directory per overlay.
     pub(crate) fn snapshots_of_kind(&self, kind: &str) -> PathBuf {
-        self.dir.join(SNAPSHOTS).join(kind)
+        self.kept.join(SNAPSHOTS).join(kind)
     }
 
     pub(crate) fn snapshots(&self, kind: &OverlayKind, name: &OverlayName) -> PathBuf {
@@ -146,7 +164,7 @@ pub(crate) fn making_kind(sub: &str, path: &Path) -> Option<OverlayKind> {
     kind_of(sub, Path::new(name))
 }
 
-fn kind_name(kind: &OverlayKind) -> &'static str {
+pub(crate) fn kind_name(kind: &OverlayKind) -> &'static str {
     match kind {
         OverlayKind::Persistent(_) => PERSISTENT,
         OverlayKind::Home(_) => HOMES,

@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::deletion::{finish, remove};
-use crate::dir_lock::DirLock;
 use crate::draft::clear_abandoned;
 use crate::freeze::thaw_abandoned;
+use crate::names_lock::NamesLock;
 use crate::places::{Places, deleted_kind, making_kind, record};
 use crate::rollback::is_unfinished;
 use crate::step::{Step, StepError};
@@ -20,10 +20,10 @@ pub(crate) fn recover(places: &Places) -> Result<(), StoreError> {
     thaw_abandoned(places)?;
     clear_drafts(&places.templates())?;
     for sub in Places::KINDS {
-        clear_drafts(&places.dir.join(sub))?;
+        clear_drafts(&places.of(sub))?;
     }
     for sub in Places::KEPT {
-        let names = DirLock::create(&places.dir.join(sub))?;
+        let names = NamesLock::take(&places.names_lock(sub))?;
         finish_names(places, sub)?;
         let snapshots = places.snapshots_of_kind(sub);
         for dir in entries(&snapshots)? {
@@ -43,7 +43,7 @@ fn clear_drafts(dir: &Path) -> Result<(), StepError> {
 }
 
 fn finish_names(places: &Places, sub: &str) -> Result<(), StepError> {
-    for path in entries(&places.dir.join(sub))? {
+    for path in entries(&places.of(sub))? {
         if let Some(kind) = deleted_kind(sub, &path) {
             finish(&places.overlay(&kind), &path)?;
         } else if let Some(kind) = making_kind(sub, &path) {
@@ -57,7 +57,7 @@ fn finish_names(places: &Places, sub: &str) -> Result<(), StepError> {
 fn recover_snapshots(places: &Places, sub: &str, dir: &Path) -> Result<(), StepError> {
     let Some(name) = dir.file_name() else { return Ok(()) };
     clear_drafts(dir)?;
-    let mut overlay = places.dir.join(sub).join(name).into_os_string();
+    let mut overlay = places.of(sub).join(name).into_os_string();
     overlay.push(".ext4");
     for path in entries(dir)? {
         if path.extension().is_some_and(|is| is == "ext4") {

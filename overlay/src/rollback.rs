@@ -48,7 +48,7 @@ impl Overlays {
         let locked = self.lock(kind)?;
         let from = self.open_snapshot(kind, name)?;
         let draft = Draft::create(&self.places.overlay(kind))?;
-        self.copy_file(&from, &draft).map_err(|error| self.or_no_space(error))?;
+        self.copy_file(&from, &draft).map_err(|error| self.or_no_space(kind, error))?;
         draft.file().sync_all().step("sync", draft.path())?;
         let names = self.kind_lock(kind)?;
         let description = format!("as it was before it was rolled back to {name}");

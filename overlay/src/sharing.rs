@@ -8,12 +8,17 @@
 //! watches the block for some 20 s.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::statfs;
 
+use crate::overlay_file::OverlayKind;
 use crate::step::{Step, StepError};
+use crate::store::Overlays;
+use crate::store_error::StoreError;
 use crate::superblock::Superblock;
 
 /// Whether other hosts reach the directory of the overlays.
@@ -62,24 +67,74 @@ impl Sharing {
     }
 }
 
+/// What a file system with multiple mount protection says of who has it.
+#[derive(Debug, PartialEq, Eq)]
+struct Mark {
+    holder: String,
+    /// How often it is looked at, seconds.
+    check_interval: u16,
+}
+
 /// Who has a file system with multiple mount protection, as it says itself;
 /// `None` if nobody does, or nothing is known.
 pub(crate) fn holder(file: &File) -> Option<String> {
+    Some(mark(file)?.holder)
+}
+
+/// How long the kernel watches a file system before it mounts it: twice the
+/// shorter of two intervals and a second, and an interval and a minute
+/// (`ext4_multi_mount_protect` in fs/ext4/mmp.c). Not at all if it was unmounted
+/// in order.
+pub(crate) fn watch_time(file: &File) -> Duration {
+    let Some(mark) = mark(file) else { return Duration::ZERO };
+    let interval = u64::from(mark.check_interval.max(LEAST_INTERVAL));
+    Duration::from_secs(2 * (2 * interval + 1).min(interval + 60))
+}
+
+/// `EXT4_MMP_MIN_CHECK_INTERVAL`, seconds.
+const LEAST_INTERVAL: u16 = 5;
+
+fn mark(file: &File) -> Option<Mark> {
     /// `struct mmp_struct` in fs/ext4/ext4.h.
     const MAGIC: u32 = 0x004D_4D50;
     const CLEAN: u32 = 0xFF4D_4D50;
+    const NAME: usize = 16;
+    const CHECK_INTERVAL: usize = 112;
     let at = Superblock::read(file).ok()??.mmp_offset()?;
-    let mut block = [0; 16 + 64];
+    let mut block = [0; CHECK_INTERVAL + 2];
     file.read_exact_at(&mut block, at).ok()?;
     let number =
         |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
     if number(0) != MAGIC || number(4) == CLEAN {
         return None;
     }
-    let name = block[16..].split(|byte| *byte == 0).next()?;
+    let name = block[NAME..NAME + 64].split(|byte| *byte == 0).next()?;
     // It comes from a disk, and goes to people.
-    let shown = String::from_utf8_lossy(name).chars().filter(|c| !c.is_control()).collect();
-    Some(shown)
+    let holder = String::from_utf8_lossy(name).chars().filter(|c| !c.is_control()).collect();
+    let check_interval = u16::from_le_bytes([block[CHECK_INTERVAL], block[CHECK_INTERVAL + 1]]);
+    Some(Mark { holder, check_interval })
+}
+
+// === impl Overlays ===
+
+impl Overlays {
+    /// How long opening a kept overlay may take because another host had it and
+    /// did not close it, or has it: the kernel watches it for so long. Zero if it
+    /// was closed in order, or does not exist.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn watch_time(&self, kind: &OverlayKind) -> Result<Duration, StoreError> {
+        if kind.kept_name().is_none() || !self.shared {
+            return Ok(Duration::ZERO);
+        }
+        let path = self.places.overlay(kind);
+        match File::open(&path) {
+            Ok(file) => Ok(watch_time(&file)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Duration::ZERO),
+            Err(error) => Ok(Err(error).step("open", &path)?),
+        }
+    }
 }
 
 #[cfg(test)]

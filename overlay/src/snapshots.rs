@@ -69,7 +69,7 @@ impl Overlays {
     ) -> Result<(), StoreError> {
         let dir = self.places.snapshots(kind, kept_name(kind)?);
         let path = snapshot(&dir, name);
-        self.copy_current(kind, &draft).map_err(|error| self.or_no_space(error))?;
+        self.copy_current(kind, &draft).map_err(|error| self.or_no_space(kind, error))?;
         draft.file().sync_all().step("sync", draft.path())?;
         let names = self.kind_lock(kind)?;
         if !self.places.overlay(kind).exists() {

@@ -16,9 +16,10 @@ use crate::deletion::remove;
 use crate::dir_lock::DirLock;
 use crate::draft::{Draft, DraftError, sync_dir};
 use crate::lock::{Locked, NotLocked, lock};
+use crate::names_lock::NamesLock;
 use crate::options::{Durability, OverlayOptions};
 use crate::overlay_file::{OverlayEntry, OverlayFile, OverlayKind};
-use crate::places::{Places, kind_of, record};
+use crate::places::{Places, kind_name, kind_of, record};
 use crate::record::Record;
 use crate::sharing::Sharing;
 use crate::size::OverlaySize;
@@ -29,12 +30,12 @@ use crate::superblock::{Condition, Superblock};
 use crate::template::{Layout, template};
 use crate::usage::{Mounted, usage_of};
 
-/// The overlay files of a host, in one directory.
+/// The overlay files of a host.
 #[derive(Debug)]
 pub struct Overlays {
     pub(crate) places: Places,
     /// Kept overlays get multiple mount protection.
-    shared: bool,
+    pub(crate) shared: bool,
 }
 
 // === impl Overlays ===
@@ -56,13 +57,24 @@ impl Overlays {
     /// # Errors
     /// The step that failed.
     pub fn open_with(dir: &Path, sharing: Sharing) -> Result<Self, StoreError> {
-        for dir in (Places { dir: dir.to_owned() }).all() {
+        Self::open_apart(dir, dir, sharing)
+    }
+
+    /// [`open_with`](Self::open_with), with what is kept in a directory of its
+    /// own, `kept`. Only that one may be reached by other hosts, whose volatile
+    /// overlays could not be told from this one's.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn open_apart(own: &Path, kept: &Path, sharing: Sharing) -> Result<Self, StoreError> {
+        for dir in (Places { own: own.to_owned(), kept: kept.to_owned() }).all() {
             drop(DirLock::create(&dir)?);
         }
         // As the kernel names files that are attached.
-        let places = Places { dir: dir.canonicalize().step("resolve", dir)? };
+        let resolved = |dir: &Path| dir.canonicalize().step("resolve", dir);
+        let places = Places { own: resolved(own)?, kept: resolved(kept)? };
         crate::recovery::recover(&places)?;
-        let shared = sharing.is_shared(&places.dir)?;
+        let shared = sharing.is_shared(&places.kept)?;
         Ok(Self { places, shared })
     }
 
@@ -81,29 +93,33 @@ impl Overlays {
         if path.exists() {
             return present();
         }
-        self.check_fits_disk(size)?;
+        self.check_fits_disk(kind, size)?;
         match self.make(kind, size, &path) {
             // Another caller was faster.
             Err(StoreError::Draft(DraftError::Exists(_))) => present(),
-            other => other.map_err(|error| self.or_no_space(error)),
+            other => other.map_err(|error| self.or_no_space(kind, error)),
         }
     }
 
     /// Refuses a size that could never be filled.
-    pub(crate) fn check_fits_disk(&self, size: OverlaySize) -> Result<(), StoreError> {
-        let dir = &self.places.dir;
-        let disk = statvfs(dir).step("statvfs", dir)?;
+    pub(crate) fn check_fits_disk(
+        &self,
+        kind: &OverlayKind,
+        size: OverlaySize,
+    ) -> Result<(), StoreError> {
+        let dir = self.places.kind_dir(kind);
+        let disk = statvfs(&dir).step("statvfs", &dir)?;
         let total_bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
         if size.bytes() > total_bytes {
-            return Err(StoreError::LargerThanDisk { size, total_bytes, dir: dir.clone() });
+            return Err(StoreError::LargerThanDisk { size, total_bytes, dir });
         }
         Ok(())
     }
 
     /// Says "disk full" plainly, wherever it was found out.
-    pub(crate) fn or_no_space(&self, error: StoreError) -> StoreError {
+    pub(crate) fn or_no_space(&self, kind: &OverlayKind, error: StoreError) -> StoreError {
         if error.is_no_space() {
-            StoreError::NoSpace { dir: self.places.dir.clone(), source: Box::new(error) }
+            StoreError::NoSpace { dir: self.places.kind_dir(kind), source: Box::new(error) }
         } else {
             error
         }
@@ -150,7 +166,7 @@ impl Overlays {
         let mounted = Mounted::read()?;
         let mut found = Vec::new();
         for sub in Places::KINDS {
-            let dir = self.places.dir.join(sub);
+            let dir = self.places.of(sub);
             for entry in std::fs::read_dir(&dir).step("list", &dir)? {
                 let path = entry.step("list", &dir)?.path();
                 let Some(kind) = kind_of(sub, &path) else {
@@ -235,8 +251,8 @@ impl Overlays {
 
     /// Keeps names, records and snapshots of one kind of kept overlays in step.
     /// Held for moments, never while something is copied.
-    pub(crate) fn kind_lock(&self, kind: &OverlayKind) -> Result<DirLock, StepError> {
-        DirLock::create(&self.places.kind_dir(kind))
+    pub(crate) fn kind_lock(&self, kind: &OverlayKind) -> Result<NamesLock, StepError> {
+        NamesLock::take(&self.places.names_lock(kind_name(kind)))
     }
 }
 

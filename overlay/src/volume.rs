@@ -53,7 +53,7 @@ pub struct OpenVolume {
 /// let kind = OverlayKind::Home(OverlayName::try_from("alice")?);
 /// let volume = overlays.create(&kind, OverlaySize::from_mib(10_240)?)?;
 /// let mount_dir = std::path::Path::new("/run/rolltop/homes/7");
-/// let id_map = Some(IdMap { first: 524_288, count: 65_536 });
+/// let id_map = Some(IdMap { first: 524_288, count: 65_536, kept: None });
 /// let opened = open_volume(&VolumePlan { volume: &volume, mount_dir, id_map })?;
 /// println!("to be bound into the desktop: {}", opened.data.display());
 /// let report = close_root(mount_dir);

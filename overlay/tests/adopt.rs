@@ -164,7 +164,7 @@ fn many_roots_open_and_close_at_once() {
                 scope.spawn(move || {
                     let kind = OverlayKind::Volatile(n);
                     let overlay = overlays.create(&kind, size(64)).unwrap();
-                    let map = IdMap { first: 65_536 * (n + 1), count: 65_536 };
+                    let map = IdMap { first: 65_536 * (n + 1), count: 65_536, kept: None };
                     let opened = host.open(n, &overlay, Some(map)).unwrap();
                     make_file_as(map.first, &opened.root);
                     host.close(n);

@@ -49,7 +49,7 @@ fn ids_are_shifted_in_the_root_but_not_on_disk() {
         host.close(1);
 
         // Another desktop number, another range: the same overlay fits.
-        let map = IdMap { first: 900_000, count: 65_536 };
+        let map = IdMap { first: 900_000, count: 65_536, kept: None };
         let opened = host.open(2, &overlay, Some(map)).unwrap();
         assert_eq!(fs::read_to_string(opened.root.join("home/user/notes")).unwrap(), "changed");
         assert_eq!(opened.root.join("home/user/notes").metadata().unwrap().uid(), 901_000);
@@ -209,7 +209,8 @@ fn a_failed_open_leaves_nothing() {
         let error = open_root(&plan(&missing, None)).unwrap_err();
         assert!(matches!(&error, OpenError::Step(step) if step.operand == missing), "{error}");
         let base = host.base();
-        let error = open_root(&plan(&base, Some(IdMap { first: 0, count: 0 }))).unwrap_err();
+        let error =
+            open_root(&plan(&base, Some(IdMap { first: 0, count: 0, kept: None }))).unwrap_err();
         assert!(matches!(error, OpenError::IdMap { .. }), "{error}");
         // A file can be mounted but is no layer: found out by the last step.
         let file = base.join("etc/issue");

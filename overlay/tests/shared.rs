@@ -6,6 +6,7 @@ mod support;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rolltop_overlay::*;
 use support::{Host, on_a_host_of_its_own, persistent, size, snapshot_name, uuid_of_sound};
@@ -18,6 +19,8 @@ fn another_host_s_overlay_is_not_mounted_and_its_name_is_told() {
         let desk = persistent("desk");
         let overlay = overlays.create(&desk, size(64)).unwrap();
         host.write_in(&desk, "letter", "dear");
+
+        assert_eq!(overlays.watch_time(&desk).unwrap(), Duration::ZERO);
 
         // Another host: a device and a mount that know nothing of our lock.
         let elsewhere = host.dir.join("elsewhere");
@@ -37,7 +40,10 @@ fn another_host_s_overlay_is_not_mounted_and_its_name_is_told() {
         let OpenError::HeldElsewhere { host: holder, .. } = &error else { panic!("{error}") };
         assert_eq!(*holder, name);
         assert!(!host.desktop(1).exists());
+        // The kernel writes ten seconds there.
+        assert_eq!(overlays.watch_time(&desk).unwrap(), Duration::from_secs(42));
         mount(&["umount".as_ref(), elsewhere.as_ref()]);
+        assert_eq!(overlays.watch_time(&desk).unwrap(), Duration::ZERO);
 
         assert_eq!(host.read_in(&desk, "letter").unwrap(), "dear");
         // A copy does not carry the mark of its running original.

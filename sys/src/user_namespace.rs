@@ -8,12 +8,28 @@ use std::ptr;
 
 use thiserror::Error;
 
-/// Ids `0..count` inside, `first..first + count` outside.
+/// Ids `0..count` inside, `first..first + count` outside; but for one, if so
+/// wished, that is the same on both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IdMap {
     /// The outer id of the inner id 0.
     pub first: u32,
     /// How many ids; not 0.
+    pub count: u32,
+    /// The id that is the same inside and outside: below `count`, and not in the
+    /// outer range.
+    pub kept: Option<u32>,
+}
+
+/// Ids that follow one another on both sides: `inner..inner + count`, and
+/// `outer..outer + count`. A line of `/proc/PID/uid_map`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdRange {
+    /// The first inside.
+    pub inner: u32,
+    /// The first outside.
+    pub outer: u32,
+    /// How many.
     pub count: u32,
 }
 
@@ -29,6 +45,16 @@ pub enum UserNamespaceError {
         first: u32,
         /// Number of ids.
         count: u32,
+    },
+    /// The kept id is not one of the map's, or somebody else's outside already.
+    #[error("id map first {first}, count {count}: {kept} cannot stay as it is")]
+    Kept {
+        /// Outer id of the inner id 0.
+        first: u32,
+        /// Number of ids.
+        count: u32,
+        /// The id.
+        kept: u32,
     },
     /// `clone(2)` with `CLONE_NEWUSER` failed.
     #[error("make a user namespace")]
@@ -52,7 +78,33 @@ impl IdMap {
     /// The outer id that the inner `id` has, if it is mapped.
     #[must_use]
     pub fn outer(&self, id: u32) -> Option<u32> {
-        if id < self.count { self.first.checked_add(id) } else { None }
+        match self.kept {
+            _ if id >= self.count => None,
+            Some(kept) if kept == id => Some(id),
+            _ => self.first.checked_add(id),
+        }
+    }
+
+    /// What is mapped to what; three ranges at most.
+    ///
+    /// # Errors
+    /// [`UserNamespaceError::Range`] and [`UserNamespaceError::Kept`].
+    pub fn ranges(&self) -> Result<Vec<IdRange>, UserNamespaceError> {
+        let IdMap { first, count, kept } = *self;
+        // 4294967295 is "no id" to the kernel.
+        if count == 0 || first.checked_add(count).is_none() {
+            return Err(UserNamespaceError::Range { first, count });
+        }
+        let shifted =
+            |from: u32, to: u32| IdRange { inner: from, outer: first + from, count: to - from };
+        let Some(kept) = kept else { return Ok(vec![shifted(0, count)]) };
+        if kept >= count || (first..first + count).contains(&kept) {
+            return Err(UserNamespaceError::Kept { first, count, kept });
+        }
+        let same = IdRange { inner: kept, outer: kept, count: 1 };
+        let mut ranges = vec![shifted(0, kept), same, shifted(kept + 1, count)];
+        ranges.retain(|range| range.count > 0);
+        Ok(ranges)
     }
 
     /// A descriptor of a new user namespace with this mapping for users and
@@ -65,12 +117,7 @@ impl IdMap {
     /// # Errors
     /// See [`UserNamespaceError`].
     pub fn user_namespace(&self) -> Result<OwnedFd, UserNamespaceError> {
-        let IdMap { first, count } = *self;
-        // 4294967295 is "no id" to the kernel.
-        if count == 0 || first.checked_add(count).is_none() {
-            return Err(UserNamespaceError::Range { first, count });
-        }
-        namespace(0, first, count)
+        namespace(&self.ranges()?)
     }
 }
 
@@ -83,18 +130,20 @@ pub fn namespace_of_one(inner: u32, outer: u32) -> Result<OwnedFd, UserNamespace
     if inner == u32::MAX || outer == u32::MAX {
         return Err(UserNamespaceError::Range { first: outer, count: 1 });
     }
-    namespace(inner, outer, 1)
+    namespace(&[IdRange { inner, outer, count: 1 }])
 }
 
-fn namespace(inner: u32, outer: u32, count: u32) -> Result<OwnedFd, UserNamespaceError> {
+fn namespace(ranges: &[IdRange]) -> Result<OwnedFd, UserNamespaceError> {
     let zombie = Zombie::in_new_user_namespace().map_err(UserNamespaceError::Clone)?;
-    let line = format!("{inner} {outer} {count}\n");
+    let line = |range: &IdRange| format!("{} {} {}\n", range.inner, range.outer, range.count);
+    // The kernel takes a map in one write.
+    let map: String = ranges.iter().map(line).collect();
     for name in ["uid_map", "gid_map"] {
         let path = format!("/proc/{}/{name}", zombie.pid);
         OpenOptions::new()
             .write(true)
             .open(&path)
-            .and_then(|mut file| file.write_all(line.as_bytes()))
+            .and_then(|mut file| file.write_all(map.as_bytes()))
             .map_err(|source| UserNamespaceError::Proc { operation: "write", path, source })?;
     }
     let path = format!("/proc/{}/ns/user", zombie.pid);
@@ -209,14 +258,36 @@ mod tests {
     #[test]
     fn ranges_beyond_the_largest_id_are_refused() {
         for (first, count) in [(0, 0), (100_000, 0), (u32::MAX, 1), (4_294_901_760, 65_536)] {
-            let error = IdMap { first, count }.user_namespace().unwrap_err();
+            let error = IdMap { first, count, kept: None }.user_namespace().unwrap_err();
             assert!(matches!(error, UserNamespaceError::Range { .. }), "{first} {count}: {error}");
         }
     }
 
     #[test]
+    fn an_id_may_stay_as_it_is() {
+        let map = |kept| IdMap { first: 100_000, count: 65_536, kept: Some(kept) };
+        let texts = |kept| {
+            let ranges = map(kept).ranges().unwrap();
+            let text = |range: &IdRange| format!("{} {} {}", range.inner, range.outer, range.count);
+            ranges.iter().map(text).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(texts(1000), "0 100000 1000, 1000 1000 1, 1001 101001 64535");
+        assert_eq!(texts(0), "0 0 1, 1 100001 65535");
+        assert_eq!(texts(65_535), "0 100000 65535, 65535 65535 1");
+        assert_eq!(
+            [999, 1000, 1001].map(|id| map(1000).outer(id)),
+            [Some(100_999), Some(1000), Some(101_001)]
+        );
+        let low = IdMap { first: 500, count: 1000, kept: Some(600) };
+        for wrong in [map(65_536), low] {
+            let error = wrong.ranges().unwrap_err();
+            assert!(matches!(error, UserNamespaceError::Kept { .. }), "{error}");
+        }
+    }
+
+    #[test]
     fn outer_ids() {
-        let map = IdMap { first: 100_000, count: 10 };
+        let map = IdMap { first: 100_000, count: 10, kept: None };
         assert_eq!(map.outer(0), Some(100_000));
         assert_eq!(map.outer(9), Some(100_009));
         assert_eq!(map.outer(10), None);

@@ -19,7 +19,7 @@ pub use storage::{NfsConfig, StoreLocation};
 use crate::{
     address::{AddressError, AddressPlan, Network},
     extra::ExtraDir,
-    storage::IdentityMaps,
+    storage::{IdentityMaps, UnmappedHomes},
 };
 
 /// Environment variables that override keys begin with this:
@@ -36,6 +36,8 @@ pub struct Config {
     pub name: String,
     /// What must survive a reboot: overlays and their templates.
     pub state_dir: PathBuf,
+    /// What is kept of users, if not in there: may be reached by other hosts.
+    pub kept_dir: Option<PathBuf>,
     /// What must not: records and mount points of running desktops.
     pub run_dir: PathBuf,
     /// The image stores, asked in this order; never empty.
@@ -56,6 +58,8 @@ pub struct Config {
     pub max_desktops: u32,
     /// Directories of the host in which homes may lie.
     pub home_parents: Vec<PathBuf>,
+    /// Whether homes may lie where ids cannot be mapped, as on NFS.
+    pub unmapped_homes: UnmappedHomes,
     /// Bridge and addresses.
     pub network: NetworkConfig,
     /// Parent of desktops' control groups, below every hierarchy's root: not
@@ -138,6 +142,7 @@ impl Config {
         let config = Self {
             name: r.value("name", "host1".into(), name),
             state_dir: r.value("state_dir", "/var/lib/rolltop/agent".into(), absolute),
+            kept_dir: r.optional("kept_dir", absolute),
             run_dir: r.value("run_dir", "/run/rolltop/agent".into(), absolute),
             images: storage::images(&mut r),
             nfs: storage::nfs(&mut r),
@@ -148,6 +153,7 @@ impl Config {
             launcher: r.value("launcher", "/usr/lib/rolltop/rolltop-launcher".into(), absolute),
             max_desktops: r.value("max_desktops", 500, number(1, 60_000)),
             home_parents: r.list("homes.parents", Vec::new(), plain_path),
+            unmapped_homes: storage::unmapped_homes(&mut r),
             network: network(&mut r),
             cgroup_parent: r.value("cgroup_parent", "rolltop".into(), name),
             runtimes: runtimes(&mut r),
@@ -312,7 +318,7 @@ mod tests {
         assert_eq!(config.listen.unwrap().address.port(), 7443);
         // Every key is shown, so that none is undocumented.
         let shown = text.lines().filter(|line| line.contains(" = ")).count();
-        assert_eq!(shown, 34, "a key was added or removed: mend agent.example.toml");
+        assert_eq!(shown, 36, "a key was added or removed: mend agent.example.toml");
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::{fmt, path::PathBuf, time::Duration};
 use rolltop_overlay::nfs::{NfsOptions, NfsUrl};
 
 use super::{absolute, number, reader::Reader};
-use crate::{extra::ExtraDir, storage::IdentityMaps};
+use crate::{
+    extra::ExtraDir,
+    storage::{IdentityMaps, UnmappedHomes},
+};
 
 /// An image store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +69,14 @@ pub(super) fn identity_map(r: &mut Reader<'_>) -> IdentityMaps {
     r.value("identity_map", IdentityMaps::Allow, |text| match text {
         "allow" => Ok(IdentityMaps::Allow),
         "refuse" => Ok(IdentityMaps::Refuse),
+        _ => Err("is neither allow nor refuse".into()),
+    })
+}
+
+pub(super) fn unmapped_homes(r: &mut Reader<'_>) -> UnmappedHomes {
+    r.value("homes.unmapped", UnmappedHomes::Allow, |text| match text {
+        "allow" => Ok(UnmappedHomes::Allow),
+        "refuse" => Ok(UnmappedHomes::Refuse),
         _ => Err("is neither allow nor refuse".into()),
     })
 }

@@ -5,6 +5,7 @@ use std::{
     fs::{self, DirBuilder},
     os::unix::fs::{DirBuilderExt as _, chown},
     path::Path,
+    time::Duration,
 };
 
 use nix::errno::Errno;
@@ -43,6 +44,7 @@ pub(super) fn make(
     found: &Found,
     kind: &OverlayKind,
     home: Option<&home::Found>,
+    watch: Duration,
 ) -> Result<(), StepError> {
     let paths = host.paths.desktop(request.number);
     check_space(host)?;
@@ -52,16 +54,19 @@ pub(super) fn make(
     let first_of_all = config.network.addresses.first_id();
     let ids = choose(base.facts, addresses.first_id, first_of_all, config.identity_map)
         .map_err(StorageError::from)?;
-    tell_ids(request.number, ids);
     // It was made for ids of its own.
     make_desktop_dir(paths.dir(), ids.first)?;
+    // Before the root, whose ids depend on it.
+    let home =
+        home.map(|home| home::mount(host, home, &request.account, &paths, ids)).transpose()?;
+    let (home, ids) = home.map_or((None, ids), |(home, ids)| (Some(home), ids));
+    tell_ids(request.number, ids);
     let overlay = host.overlays.create(kind, request.overlay_size)?;
     let mounts = paths.mounts();
     make_dir(&mounts, 0o711)?;
-    let root = host.storage.open_root(&base, &overlay, mounts, ids)?;
-    let home =
-        home.map(|home| home::mount(host, home, &request.account, &paths, ids)).transpose()?;
-    make_shared(&paths, ids.first + request.account.uid)?;
+    let root = host.storage.open_root(&base, &overlay, mounts, ids, watch)?;
+    let user = ids.container_map().outer(request.account.uid).ok_or(home::HomeError::Names)?;
+    make_shared(&paths, user)?;
     let root = Root { path: &root, ids, home: home.as_deref() };
     write_bundle(host, request, addresses, &found.image, &paths, &root)
 }
@@ -74,7 +79,10 @@ struct Root<'a> {
 }
 
 fn tell_ids(number: Number, ids: Ids) {
-    let Ids { first, kind } = ids;
+    let Ids { first, kind, kept } = ids;
+    if let Some(uid) = kept {
+        info!(%number, uid, "its home cannot be ID-mapped: the user has the id of the host");
+    }
     match kind {
         IdsKind::Own | IdsKind::Shared => info!(%number, first_id = first, ids = %kind, "ids"),
         IdsKind::Identity => warn!(
@@ -148,7 +156,7 @@ fn write_bundle(
         init_program: &host.paths.init_program(),
         init,
         host_name: &host_name,
-        first_id: root.ids.first,
+        ids: root.ids.container_map(),
         extra_dirs: &extra_dirs(host)?,
         limits: request.limits,
         home: root.home.map(|source| (request.account.name.as_str(), source)),

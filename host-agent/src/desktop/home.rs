@@ -8,9 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rolltop_overlay::{
-    IdMap, OpenError, OverlayKind, OverlaySize, StoreError, VolumePlan, open_volume,
-};
+use rolltop_overlay::{OpenError, OverlayKind, OverlaySize, StoreError, VolumePlan, open_volume};
 use rolltop_sys::{
     mount_attr::{MountChange, change_mount},
     user_namespace::{UserNamespaceError, namespace_of_one},
@@ -24,11 +22,10 @@ use rustix::{
 use thiserror::Error;
 
 use crate::{
-    address::IDS_PER_DESKTOP,
     host::Host,
     paths::DesktopPaths,
     request::{Account, Home},
-    storage::{Ids, IdsKind},
+    storage::{Ids, UnmappedHomes},
 };
 
 /// Below the desktop's home directory; what closes a volume closes this too.
@@ -60,10 +57,11 @@ pub(super) enum HomeError {
     #[error("the home {} did not answer within {seconds} s; is its server there?", path.display())]
     Silent { path: PathBuf, seconds: u64 },
     #[error(
-        "the file system of {} cannot map ids, as NFS cannot; use home volumes, or a local directory",
-        .0.display()
+        "the file system of {} cannot map ids, as NFS cannot, and {reason}; use home volumes, or a \
+         local directory",
+        path.display()
     )]
-    NotMapped(PathBuf),
+    NotMapped { path: PathBuf, reason: &'static str },
     #[error("the home volume cannot be made")]
     Store(#[from] StoreError),
     #[error("the home volume cannot be opened")]
@@ -91,7 +89,7 @@ impl HomeError {
             Self::Missing { .. } => "HOME_MISSING",
             Self::WrongOwner { .. } => "HOME_WRONG_OWNER",
             Self::Silent { .. } => "HOME_SILENT",
-            Self::NotMapped(_) => "HOME_NOT_MAPPED",
+            Self::NotMapped { .. } => "HOME_NOT_MAPPED",
             Self::Store(StoreError::LargerThanDisk { .. }) => "HOME_TOO_LARGE",
             Self::Volume(OpenError::InUse(_)) => "HOME_IN_USE",
             Self::Volume(OpenError::Damaged(_)) => "HOME_DAMAGED",
@@ -154,41 +152,42 @@ pub(super) fn find(
     Ok(Found::Directory(found, path))
 }
 
-/// Mounts a home; the directory that is to be bound into the container.
-/// What a failure leaves half-made is taken away by `release`.
+/// Mounts a home; the directory that is to be bound into the container, and the
+/// ids the desktop must have with it. What a failure leaves half-made is taken
+/// away by `release`.
 pub(super) fn mount(
     host: &Host,
     found: &Found,
     account: &Account,
     paths: &DesktopPaths,
     ids: Ids,
-) -> Result<PathBuf, HomeError> {
+) -> Result<(PathBuf, Ids), HomeError> {
     match found {
         Found::Volume(kind, size) => {
             let volume = host.overlays.create(kind, *size)?;
             let mount_dir = paths.home();
-            let id_map = match ids.kind {
-                IdsKind::Identity => None,
-                IdsKind::Own | IdsKind::Shared => {
-                    Some(IdMap { first: ids.first, count: IDS_PER_DESKTOP })
-                }
-            };
-            let plan = VolumePlan { volume: &volume, mount_dir: &mount_dir, id_map };
-            Ok(open_volume(&plan)?.data)
+            let plan = VolumePlan { volume: &volume, mount_dir: &mount_dir, id_map: ids.map() };
+            Ok((open_volume(&plan)?.data, ids))
         }
-        Found::Directory(directory, path) => mount_directory(directory, path, account, paths, ids),
+        Found::Directory(directory, path) => {
+            let allowed = host.config.unmapped_homes;
+            mount_directory(directory, path, account, paths, ids, allowed)
+        }
     }
 }
 
 /// Only the user's own id is mapped: nobody in the desktop, its root least of
-/// all, makes files that belong to others of the host, or set-uid ones.
+/// all, makes files that belong to others of the host, or set-uid ones. Where
+/// the file system maps no ids, the user's is the same in the desktop and on the
+/// host instead; what others may do there, its server says.
 fn mount_directory(
     directory: &OwnedFd,
     path: &Path,
     account: &Account,
     paths: &DesktopPaths,
-    ids: Ids,
-) -> Result<PathBuf, HomeError> {
+    mut ids: Ids,
+    allowed: UnmappedHomes,
+) -> Result<(PathBuf, Ids), HomeError> {
     let failed = |verb| {
         let path = path.to_owned();
         move |source: io::Error| HomeError::Io { verb, path, source }
@@ -209,11 +208,10 @@ fn mount_directory(
     let mut mapped = change_mount(mount.as_fd(), &change);
     let is_refused = |error: &io::Error| error.raw_os_error() == Some(nix::libc::EINVAL);
     if mapped.as_ref().is_err_and(is_refused) {
-        if ids.kind != IdsKind::Identity {
-            return Err(HomeError::NotMapped(path.to_owned()));
-        }
-        // Its ids are the host's, as the operator allowed for such roots; what
-        // root may do there, the server says.
+        let path = path.to_owned();
+        ids = ids
+            .keep(account.uid, allowed)
+            .map_err(|reason| HomeError::NotMapped { path, reason })?;
         change.id_map = None;
         mapped = change_mount(mount.as_fd(), &change);
     }
@@ -227,7 +225,7 @@ fn mount_directory(
     }
     move_mount(&mount, c"", rustix::fs::CWD, &point, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(|e| failed("mount")(e.into()))?;
-    Ok(point)
+    Ok((point, ids))
 }
 
 #[cfg(test)]

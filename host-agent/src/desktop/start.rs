@@ -12,7 +12,7 @@ use std::{
 use nix::libc::O_NOFOLLOW;
 use rolltop_launcher::cgroup::Cgroup;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Desktop, disk, failure::StepError, home, verdict};
 use crate::{
@@ -98,9 +98,11 @@ async fn steps(
     let number = start.request.number;
     let paths = host.paths.desktop(number);
     let id = number.to_string();
+    let watch = watch_time(host, desktop).await?;
     // Kernel-bound steps wait on global locks: a few at a time are as fast as
-    // all at once, and the first of them are done sooner.
-    let lane = host.lanes.acquire().await;
+    // all at once, and the first of them are done sooner. Not if it is known that
+    // this one will wait for long.
+    let lane = if watch.is_zero() { Some(host.lanes.acquire().await) } else { None };
 
     desktop.mark(Phase::Disk, false);
     desktop.step(Event::Prepare).map_err(illegal)?;
@@ -116,7 +118,7 @@ async fn steps(
         let kind = desktop.view().overlay;
         blocking(move || {
             let Start { request, addresses, image, .. } = start.as_ref();
-            disk::make(&host, request, addresses, image, &kind, home.as_ref())
+            disk::make(&host, request, addresses, image, &kind, home.as_ref(), watch)
         })
     };
     // Both are awaited, whatever the other says: what goes on in the background
@@ -129,6 +131,10 @@ async fn steps(
         return Ok(None);
     }
 
+    let lane = match lane {
+        Some(lane) => lane,
+        None => host.lanes.acquire().await,
+    };
     *at = Phase::Container;
     desktop.mark(Phase::Container, false);
     desktop.step(Event::Launch).map_err(illegal)?;
@@ -172,6 +178,20 @@ async fn steps(
     record(host, desktop).await?;
     let display = held_display(&group, server).await;
     Ok(Some(Up { init, group, session: Some(session), display }))
+}
+
+/// How long the kernel will watch an overlay that a host had when it died.
+async fn watch_time(host: &Arc<Host>, desktop: &Desktop) -> Result<Duration, StepError> {
+    let kind = desktop.view().overlay;
+    if kind.kept_name().is_none() {
+        return Ok(Duration::ZERO);
+    }
+    let host = Arc::clone(host);
+    let watch = blocking(move || host.overlays.watch_time(&kind)).await?;
+    if !watch.is_zero() {
+        info!(?watch, "another host did not close its overlay: the kernel watches it first");
+    }
+    Ok(watch)
 }
 
 /// A directory may lie on a server that does not answer: its thread is left

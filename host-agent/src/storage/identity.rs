@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rolltop_overlay::IdMap;
 use thiserror::Error;
 
 use crate::address::IDS_PER_DESKTOP;
@@ -16,6 +17,15 @@ pub enum IdentityMaps {
     Refuse,
 }
 
+/// Whether homes may lie where ids cannot be mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnmappedHomes {
+    /// The user's id is the same in such a desktop and on the host.
+    Allow,
+    /// Never: such a desktop does not start.
+    Refuse,
+}
+
 /// The ids of a desktop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ids {
@@ -23,6 +33,8 @@ pub struct Ids {
     pub first: u32,
     /// How they come about.
     pub kind: IdsKind,
+    /// The id of the user, if it is the same in the desktop and on the host.
+    pub kept: Option<u32>,
 }
 
 /// How the ids of a desktop come about.
@@ -83,15 +95,47 @@ pub fn choose(
         let end = base.owner.checked_add(IDS_PER_DESKTOP);
         let fits = base.owner >= IDS_PER_DESKTOP && end.is_some_and(|end| end <= first_of_desktops);
         return if fits {
-            Ok(Ids { first: base.owner, kind: IdsKind::Shared })
+            Ok(Ids { first: base.owner, kind: IdsKind::Shared, kept: None })
         } else {
             Err(IdentityError::Shift { owner: base.owner, first_free: first_of_desktops })
         };
     }
     match (base.can_be_mapped, allowed) {
-        (true, _) => Ok(Ids { first: own, kind: IdsKind::Own }),
-        (false, IdentityMaps::Allow) => Ok(Ids { first: 0, kind: IdsKind::Identity }),
+        (true, _) => Ok(Ids { first: own, kind: IdsKind::Own, kept: None }),
+        (false, IdentityMaps::Allow) => Ok(Ids { first: 0, kind: IdsKind::Identity, kept: None }),
         (false, IdentityMaps::Refuse) => Err(IdentityError::Refused),
+    }
+}
+
+// === impl Ids ===
+
+impl Ids {
+    /// The same, but for `uid`, which stays as it is on the host; unless all
+    /// do.
+    ///
+    /// # Errors
+    /// Why not, for a sentence.
+    pub fn keep(self, uid: u32, allowed: UnmappedHomes) -> Result<Self, &'static str> {
+        match (self.kind, allowed) {
+            // Allowed with the root.
+            (IdsKind::Identity, _) => Ok(self),
+            (_, UnmappedHomes::Refuse) => {
+                Err("homes.unmapped of this host's agent refuses such homes")
+            }
+            // The root's files have other ids already.
+            (IdsKind::Shared, _) => Err("the root of this image is published with shifted ids"),
+            (IdsKind::Own, UnmappedHomes::Allow) => Ok(Self { kept: Some(uid), ..self }),
+        }
+    }
+
+    /// For mounts; `None` where there is nothing to map.
+    pub fn map(&self) -> Option<IdMap> {
+        (self.kind != IdsKind::Identity).then_some(self.container_map())
+    }
+
+    /// For the desktop's user namespace.
+    pub fn container_map(&self) -> IdMap {
+        IdMap { first: self.first, count: IDS_PER_DESKTOP, kept: self.kept }
     }
 }
 
@@ -128,7 +172,7 @@ mod tests {
         assert_eq!(choose(base(0, false), IdentityMaps::Refuse), Err(IdentityError::Refused));
         for mappable in [true, false] {
             let shifted = choose(base(131_072, mappable), IdentityMaps::Refuse).unwrap();
-            assert_eq!(shifted, Ids { first: 131_072, kind: IdsKind::Shared });
+            assert_eq!(shifted, Ids { first: 131_072, kind: IdsKind::Shared, kept: None });
         }
     }
 

@@ -16,6 +16,7 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::PathBuf,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use rolltop_image::{
@@ -27,7 +28,7 @@ use rolltop_overlay::{
 
 pub use self::{
     fault::{Fault, FaultKind, StorageError},
-    identity::{BaseFacts, IdentityError, IdentityMaps, Ids, IdsKind, choose},
+    identity::{BaseFacts, IdentityError, IdentityMaps, Ids, IdsKind, UnmappedHomes, choose},
     in_use::Used,
     nfs::{look_at_store, take_away},
 };
@@ -35,7 +36,6 @@ use uuid::Uuid;
 
 use self::{nfs::NfsStore, protocol::Map};
 use crate::{
-    address::IDS_PER_DESKTOP,
     config::{Config, StoreLocation},
     paths::Paths,
 };
@@ -205,19 +205,18 @@ impl Storage {
         overlay: &OverlayFile,
         mount_dir: PathBuf,
         ids: Ids,
+        watch: Duration,
     ) -> Result<PathBuf, StorageError> {
-        let map = match ids.kind {
-            IdsKind::Identity => None,
-            IdsKind::Own | IdsKind::Shared => Some(Map {
-                first: ids.first,
-                count: IDS_PER_DESKTOP,
-                lower_is_shifted: ids.kind == IdsKind::Shared,
-            }),
-        };
+        let id_map = ids.map();
+        let map = id_map.map(|IdMap { first, count, kept }| Map {
+            first,
+            count,
+            kept,
+            lower_is_shifted: ids.kind == IdsKind::Shared,
+        });
         if let Store::Nfs(store) = &self.stores[base.origin.0] {
-            return store.open_root(base.path.clone(), overlay, mount_dir, map);
+            return store.open_root(base.path.clone(), overlay, mount_dir, map, watch);
         }
-        let id_map: Option<IdMap> = map.map(Map::ids);
         let plan = OpenPlan { lower: &base.path, overlay, mount_dir: &mount_dir, id_map };
         let opened = match ids.kind {
             IdsKind::Shared => open_shifted_root(&plan),

@@ -124,8 +124,9 @@ impl NfsStore {
         overlay: &OverlayFile,
         mount_dir: PathBuf,
         map: Option<Map>,
+        watch: Duration,
     ) -> Result<PathBuf, StorageError> {
-        let opening = Opening { lower, overlay: overlay.clone(), mount_dir, map };
+        let opening = Opening { lower, overlay: overlay.clone(), mount_dir, map, watch };
         match self.call(&Task::Open(Box::new(opening)))? {
             Done::Opened(root) => Ok(root),
             other => Err(self.nonsense(&other)),

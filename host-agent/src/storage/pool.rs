@@ -74,13 +74,15 @@ impl Pool {
         Self { server, program, most, deadline, shared: Arc::default() }
     }
 
-    /// Has a helper do `task`, within the deadline. Blocking, for no longer.
+    /// Has a helper do `task`, within the deadline and what it takes
+    /// besides. Blocking, for no longer.
     ///
     /// # Errors
     /// What the helper says; [`StorageError::Silent`] and
     /// [`StorageError::Crowded`] when it does not answer.
     pub(super) fn call(&self, task: &Task) -> Result<Done, StorageError> {
-        let until = Instant::now() + self.deadline;
+        let limit = self.deadline + task.besides();
+        let until = Instant::now() + limit;
         // One that was idle may have been killed meanwhile, by no fault of the
         // task: then a fresh one gets it.
         loop {
@@ -96,7 +98,7 @@ impl Pool {
                     self.end(helper);
                     if timed_out {
                         let server = self.server.clone();
-                        return Err(StorageError::Silent { server, after: self.deadline });
+                        return Err(StorageError::Silent { server, after: limit });
                     }
                     if fresh {
                         return Err(self.broken(error));

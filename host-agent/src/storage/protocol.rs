@@ -1,6 +1,6 @@
 //! What the agent asks of a helper and what it answers: one JSON object a line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use rolltop_overlay::{IdMap, OverlayFile};
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,8 @@ pub(super) struct Opening {
     pub(super) overlay: OverlayFile,
     pub(super) mount_dir: PathBuf,
     pub(super) map: Option<Map>,
+    /// What the kernel will watch the overlay for before.
+    pub(super) watch: Duration,
 }
 
 /// The ID map of a root.
@@ -57,6 +59,7 @@ pub(super) struct Opening {
 pub(super) struct Map {
     pub(super) first: u32,
     pub(super) count: u32,
+    pub(super) kept: Option<u32>,
     /// The base root's files have the outer ids already.
     pub(super) lower_is_shifted: bool,
 }
@@ -95,10 +98,22 @@ pub(super) enum Done {
 
 pub(super) type Answer = Result<Done, Fault>;
 
+// === impl Task ===
+
+impl Task {
+    /// What it takes besides waiting for the server.
+    pub(super) fn besides(&self) -> Duration {
+        match self {
+            Self::Open(opening) => opening.watch,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
 // === impl Map ===
 
 impl Map {
     pub(super) fn ids(self) -> IdMap {
-        IdMap { first: self.first, count: self.count }
+        IdMap { first: self.first, count: self.count, kept: self.kept }
     }
 }

@@ -68,7 +68,7 @@ impl Overlays {
                 write(draft.file(), draft.path())
             }
             Err(StoreError::InUse(_)) => {
-                self.copy_current(kind, &draft).map_err(|error| self.or_no_space(error))?;
+                self.copy_current(kind, &draft).map_err(|error| self.or_no_space(kind, error))?;
                 write(draft.file(), draft.path())
             }
             Err(error) => Err(error),
@@ -95,13 +95,13 @@ impl Overlays {
         let mut reader = read::Reader::new(from)?;
         let header = reader.header()?;
         let size = header.accept(kind, limit)?;
-        self.check_fits_disk(size)?;
+        self.check_fits_disk(kind, size)?;
         let extents = reader.extents(size.bytes())?;
         self.check_room(extents.iter().map(|extent| extent.length).sum())?;
         let draft = Draft::create(&path)?;
         draft.file().set_len(size.bytes()).step("size", draft.path())?;
         reader.contents(&extents, draft.file(), draft.path()).map_err(|error| match error {
-            ArchiveError::Step(error) => self.or_no_space(error.into()),
+            ArchiveError::Step(error) => self.or_no_space(kind, error.into()),
             error => error.into(),
         })?;
         reader.sums()?;

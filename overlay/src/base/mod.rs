@@ -25,7 +25,7 @@ use crate::step::{Step, StepError};
 const ROOT: &str = "root";
 
 /// Only to see whether a mount takes a map; never used by anybody.
-const PROBE: IdMap = IdMap { first: 65_536, count: 65_536 };
+const PROBE: IdMap = IdMap { first: 65_536, count: 65_536, kept: None };
 
 /// Where the files of a base root come from. It must not change while it is
 /// mounted.

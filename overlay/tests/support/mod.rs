@@ -22,7 +22,7 @@ use rolltop_overlay::mountinfo::mounts;
 use rolltop_overlay::*;
 
 /// The id map most tests use: 100000 and on.
-pub(crate) const MAP: IdMap = IdMap { first: 100_000, count: 65_536 };
+pub(crate) const MAP: IdMap = IdMap { first: 100_000, count: 65_536, kept: None };
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 

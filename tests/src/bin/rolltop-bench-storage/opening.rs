@@ -15,7 +15,7 @@ use crate::{
     names::{BARE, COMMANDS, OPEN_MAPPED},
 };
 
-pub(crate) const MAP: IdMap = IdMap { first: 100_000, count: 65_536 };
+pub(crate) const MAP: IdMap = IdMap { first: 100_000, count: 65_536, kept: None };
 const OPEN: &str = "open+close, no id map";
 const OPEN_VOLATILE: &str = "open+close, id map, volatile";
 
