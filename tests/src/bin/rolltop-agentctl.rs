@@ -3,18 +3,24 @@
 
 #![forbid(unsafe_code)]
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use rolltop_proto::v1::{
-    DesktopState, HostDesktop, Limits, ListHostDesktopsRequest, WatchHostDesktopsRequest,
-    host_desktop_event::Event,
+    DesktopState, HomeDirectorySpec, HomeSpec, HostDesktop, Limits, ListHostDesktopsRequest,
+    WatchHostDesktopsRequest, home_spec, host_desktop_event::Event,
 };
 use rolltop_tests::{
     client::{self, Api},
     display,
     rfb::Viewer,
 };
+use uuid::Uuid;
 
 /// Calls a host agent.
 #[derive(Debug, Parser)]
@@ -35,6 +41,12 @@ enum Call {
         image: String,
         #[arg(long, default_value_t = 256)]
         overlay_mib: i64,
+        /// Keep the overlay, by this name
+        #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+        keep: String,
+        /// The home: a directory of the host, below one where homes may lie
+        #[arg(long, value_name = "DIR")]
+        home: Option<PathBuf>,
         /// 0: no limit
         #[arg(long, default_value_t = 0)]
         memory_mib: i64,
@@ -75,11 +87,15 @@ async fn main() -> ExitCode {
 async fn call(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut api = client::connect(&arguments.socket).await?;
     match arguments.call {
-        Call::Start { number, image, overlay_mib, memory_mib, pids } => {
+        Call::Start { number, image, overlay_mib, keep, home, memory_mib, pids } => {
             let mut request = client::volatile(number, 1, &image);
+            // Each is a request of its own.
+            request.request_id = Uuid::new_v4().to_string();
             if let Some(overlay) = &mut request.overlay {
                 overlay.size_mib = overlay_mib;
+                overlay.persistent_name = keep;
             }
+            request.home = home.as_deref().map(home_directory).transpose()?;
             request.limits = Some(Limits { memory_mib, cpu_millis: 0, pids });
             tell(&client::start(&mut api, request).await?.desktop);
         }
@@ -102,6 +118,13 @@ async fn call(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Call::Until { number, command } => tell(&until(&mut api, number, &command).await?),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn home_directory(path: &Path) -> anyhow::Result<HomeSpec> {
+    let text = |part: Option<&OsStr>| part.and_then(OsStr::to_str).map(str::to_owned);
+    let parent = text(path.parent().map(Path::as_os_str)).context("--home has no parent")?;
+    let name = text(path.file_name()).context("--home has no name")?;
+    Ok(HomeSpec { kind: Some(home_spec::Kind::Directory(HomeDirectorySpec { parent, name })) })
 }
 
 /// Watches from before the command, so that nothing is missed.

@@ -8,6 +8,7 @@
 
 mod arguments;
 mod bare;
+mod copying;
 mod group;
 mod making;
 mod names;
@@ -98,6 +99,7 @@ impl Place<'_> {
         std::fs::create_dir_all(empty.join("etc"))?;
         let base = self.bases.mount(&BaseKey::try_from("empty")?, &BaseSource::Directory(empty))?;
         opening::measure(self, &base, report)?;
+        copying::measure(self, &base, report)?;
         let roots = reading::roots(self)?;
         reading::measure(self, &roots, report)?;
         sharing::measure(self, &roots, name, report)?;

@@ -105,7 +105,7 @@ pub(crate) fn measure(
 }
 
 /// Files that compress about as well as programs do, the same in every run.
-fn write_tree(tree: &Path, mib: u64) -> anyhow::Result<()> {
+pub(crate) fn write_tree(tree: &Path, mib: u64) -> anyhow::Result<()> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let (mut left, mut number) = (mib << 20, 0);
     let mut block = Vec::new();

@@ -22,6 +22,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Action {
     /// Run tests
     Test(Tests),
+    /// Measure storage, over NFS too, with rolltop-bench-storage in a guest
+    Bench(Bench),
     /// Run one command in a guest; its status is the status
     Sh {
         /// How long it may take
@@ -62,6 +64,26 @@ pub(crate) struct Tests {
     pub(crate) jobs: u8,
     /// Parts of names of tests to run, slow or not; none: those that are not slow
     filters: Vec<String>,
+}
+
+/// What to measure with.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Directory with rolltop-bench-storage, rolltop-agent and the others
+    #[arg(long, value_name = "DIR")]
+    pub(crate) programs: PathBuf,
+    /// An image store with demo:stable
+    #[arg(long, value_name = "DIR")]
+    pub(crate) images: PathBuf,
+    /// Directory on a real disk for what the guest gets
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+    pub(crate) work: PathBuf,
+    /// Write the figures here too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// More for rolltop-bench-storage
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) words: Vec<String>,
 }
 
 /// A program of tests.

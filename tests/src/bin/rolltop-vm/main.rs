@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod bench;
 mod cases;
 mod counts;
 mod stage;
@@ -42,6 +43,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let rig = Rig::open(&arguments.cache, &arguments.kernel)?;
     match &arguments.action {
         Action::Test(tests) => test(&rig, tests),
+        Action::Bench(bench) => bench::run(&rig, bench),
         Action::Sh { command, seconds } => {
             let limit = std::time::Duration::from_secs(*seconds);
             let mut guest = rig.start(Spec::named("guest"))?;
@@ -63,7 +65,10 @@ fn test(rig: &Rig, tests: &Tests) -> anyhow::Result<ExitCode> {
     println!("kernel {}", rig.kernel_version()?);
     // Half a gigabyte and more: removed at the end, or by the next run.
     let work = Scratch::create(&tests.work, "rolltop-vm-")?;
-    let payload = stage::payload(work.path(), tests).context("no payload")?;
+    let payload = {
+        let Tests { programs, images, test_programs, .. } = tests;
+        stage::payload(work.path(), programs, images, test_programs).context("no payload")?
+    };
     let cases = Mutex::new(cases.into_iter());
     let next = || cases.lock().unwrap_or_else(PoisonError::into_inner).next();
     let total = Mutex::new(Counts::default());

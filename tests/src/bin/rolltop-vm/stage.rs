@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use rolltop_tests::vm::{DataDisk, Guest, Payload, Rig, Spec};
 
-use crate::arguments::Tests;
+use crate::arguments::{TestProgram, Tests};
 
 /// Programs that must have been built; every guest has them, and all others of
 /// ours, in `/payload/bin`.
@@ -23,6 +23,7 @@ pub(crate) const SHORT: Duration = Duration::from_secs(120);
 /// One case and its guests.
 #[derive(Debug)]
 pub(crate) struct Stage<'a> {
+    name: String,
     rig: &'a Rig,
     payload: &'a Payload,
     work: &'a Path,
@@ -35,23 +36,28 @@ pub(crate) struct Stage<'a> {
 }
 
 /// The files all guests see.
-pub(crate) fn payload(work: &Path, tests: &Tests) -> anyhow::Result<Payload> {
+pub(crate) fn payload(
+    work: &Path,
+    programs: &Path,
+    images: &Path,
+    test_programs: &[TestProgram],
+) -> anyhow::Result<Payload> {
     let mut files = Vec::new();
     for program in PROGRAMS {
-        let file = tests.programs.join(program);
+        let file = programs.join(program);
         ensure!(file.is_file(), "{} is missing: build the programs first", file.display());
     }
-    for entry in fs::read_dir(&tests.programs)? {
+    for entry in fs::read_dir(programs)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with("rolltop") && !name.contains('.') && entry.file_type()?.is_file() {
             files.push((format!("bin/{name}"), entry.path()));
         }
     }
-    for program in &tests.test_programs {
+    for program in test_programs {
         files.push((format!("tests/{}", program.name), program.file.clone()));
     }
-    files.push(("images".into(), tests.images.clone()));
+    files.push(("images".into(), images.to_owned()));
     Payload::create(work, files.iter().map(|(name, file)| (name.as_str(), file.as_path())))
 }
 
@@ -68,9 +74,12 @@ impl<'a> Stage<'a> {
             fs::create_dir_all(results)
                 .with_context(|| format!("cannot make {}", results.display()))?;
         }
-        let log = results.map(|dir| dir.join(format!("{}.log", name.replace("::", "-"))));
+        let name = name.replace("::", "-");
+        let log = results.map(|dir| dir.join(format!("{name}.log")));
         let programs = &tests.programs;
-        Ok(Self { rig, payload, work, programs, log, said: String::new(), words: String::new() })
+        let said = String::new();
+        let words = String::new();
+        Ok(Self { name, rig, payload, work, programs, log, said, words })
     }
 
     pub(crate) fn rig(&self) -> &'a Rig {
@@ -87,9 +96,9 @@ impl<'a> Stage<'a> {
         self.programs
     }
 
-    /// A new disk, which ends with the run.
+    /// A new disk of this case, which ends with the run.
     pub(crate) fn disk(&self, name: &str) -> anyhow::Result<DataDisk> {
-        DataDisk::create(&self.work.join(name))
+        DataDisk::create(&self.work.join(format!("{}-{name}", self.name)))
     }
 
     /// Runs a command, keeps what it says for the story, and returns its status

@@ -48,7 +48,7 @@ pub(crate) fn restored_guests_differ(stage: &mut Stage<'_>) -> anyhow::Result<()
 }
 
 pub(crate) fn what_was_flushed_outlives_a_power_cut(stage: &mut Stage<'_>) -> anyhow::Result<()> {
-    let disk = stage.disk("power-cut")?;
+    let disk = stage.disk("written")?;
     let mut guest = stage.rig().start(stage.spec("one").data(&disk))?;
     // The last file is in the page cache at most.
     let write = "cd /data && head -c 3000000 /dev/urandom >file && sync file && sync .

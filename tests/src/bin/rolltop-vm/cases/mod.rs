@@ -5,6 +5,7 @@ mod nfs_root;
 mod nfs_store;
 mod power;
 mod privileged;
+mod shared_overlays;
 
 use crate::{arguments::Tests, counts::Counts, stage::Stage};
 
@@ -37,9 +38,13 @@ pub(crate) fn all(tests: &Tests) -> Vec<Case> {
         nfs_store::a_server_that_is_gone_is_left,
         nfs_store::serves_roots_of_every_kind,
         nfs_store::a_server_that_never_answers_holds_up_nobody,
+        shared_overlays::of_two_hosts_one_has_an_overlay,
     ];
-    cases.extend(cases![power::what_was_synced_outlives_six_cuts]);
-    let mut slow = cases![power::what_was_synced_outlives_a_hundred_cuts];
+    cases.extend(cases![
+        power::what_was_synced_outlives_a_hundred_cuts,
+        power::tended_overlays_outlive_six_cuts,
+    ]);
+    let mut slow = cases![power::tended_overlays_outlive_a_hundred_cuts];
     slow.iter_mut().for_each(|case| case.slow = true);
     cases.extend(slow);
     cases.extend(privileged::all(&tests.test_programs));

@@ -26,11 +26,11 @@ const TRACES: &str = "
     find /sys/fs/cgroup -type d -path '*rolltop*' -not -path '*/system.slice/*'
     nft list tables
     find /run/rolltop /data/agent/overlays 2>/dev/null || true
-    pgrep --list-name 'Xvnc|jwm|rolltop' || true";
+    ps -eo comm= | grep -E '^(Xvnc|jwm|rolltop)' || true";
 
 pub(crate) fn a_desktop_lives_on_an_erofs_file_on_nfs(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     let lan = Lan::new()?;
-    let disk = stage.disk("nfs-host")?;
+    let disk = stage.disk("host")?;
     let mut server = stage.rig().start(stage.spec("server").on(&lan, 1))?;
     let mut host = stage.rig().start(stage.spec("host").on(&lan, 2).data(&disk))?;
     let outcome = life(stage, &mut server, &mut host);

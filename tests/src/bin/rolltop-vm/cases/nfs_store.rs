@@ -278,7 +278,7 @@ impl Pair {
 
 fn pair(stage: &mut Stage<'_>, url: &str) -> anyhow::Result<Pair> {
     let lan = Lan::new()?;
-    let (server_disk, host_disk) = (stage.disk("nfs-server")?, stage.disk("nfs-host")?);
+    let (server_disk, host_disk) = (stage.disk("server")?, stage.disk("host")?);
     let mut server = stage.rig().start(stage.spec("server").on(&lan, 1).data(&server_disk))?;
     let mut host = stage.rig().start(stage.spec("host").on(&lan, 2).data(&host_disk))?;
     server.sh(SERVER, LONG)?;

@@ -51,14 +51,16 @@ fn case(program: &TestProgram, suffix: &str, slow: bool, only: &'static [&str]) 
 }
 
 fn run(stage: &mut Stage<'_>, name: &str, only: &[&str]) -> anyhow::Result<Counts> {
-    let mut guest = stage.rig().start(stage.spec("host"))?;
+    // Some ask for more room than the guest's own disk has.
+    let disk = stage.disk("host")?;
+    let mut guest = stage.rig().start(stage.spec("host").data(&disk))?;
     // Programs find what was built with them by the path it was built at.
     let built = stage.programs().display();
     let link = format!("mkdir -p '{built}' && mount --bind /payload/bin '{built}'");
     guest.sh(&link, SHORT)?;
     let command = format!(
         "cd /root && export ROLLTOP_TEST_IMAGES=/payload/images ROLLTOP_TEST_PROGRAMS=/payload/bin \
-         ROLLTOP_TEST_SLOWNESS=10 RUST_BACKTRACE=1 TMPDIR=/var/tmp && /payload/tests/{name} --test-threads=2 {}",
+         ROLLTOP_TEST_SLOWNESS=10 RUST_BACKTRACE=1 TMPDIR=/data && /payload/tests/{name} --test-threads=2 {}",
         only.join(" ")
     );
     let (status, said) = stage.tell(&mut guest, &command, LIMIT)?;
