@@ -21,6 +21,7 @@ use crate::{
     gateway::{Gateway, Viewers},
     hosts::{self, Hosts},
     pki::PkiError,
+    presence::Presence,
     routes::routes,
     rpc::Api,
     server::{Server, TlsError},
@@ -97,11 +98,15 @@ impl Daemon {
             tasks.clone(),
             shutdown.clone(),
         );
+        let presence = Presence::new(Arc::clone(&store));
+        // Before it claims anything.
+        let lease = presence.announce().await.map_err(ClusterError::from)?;
         let desktops = Desktops::new(
             Arc::clone(&store),
             Arc::clone(&clock),
             hosts.clone(),
             data.clone(),
+            presence.clone(),
             &config,
             tasks.clone(),
         );
@@ -150,7 +155,14 @@ impl Daemon {
             });
         };
         keep("server", Box::pin(server.run(router, ending.clone())));
+        let (reconciler, brokers) = (Arc::clone(&observer), presence.clone());
+        let orphans = brokers.watch(move || {
+            let reconciler = Arc::clone(&reconciler);
+            Box::pin(async move { reconciler.fail_orphans().await })
+        });
+        keep("orphans", Box::pin(until(ending.clone(), orphans)));
         keep("hosts", Box::pin(until(ending.clone(), hosts::supervise(hosts, store, observer))));
+        keep("presence", Box::pin(until(ending.clone(), presence.keep(lease))));
         keep("viewers", Box::pin(until(ending.clone(), viewers.keep())));
         keep("sessions", Box::pin(until(ending, prune(sessions))));
         tracing::info!(%address, "the broker serves");

@@ -30,6 +30,7 @@ pub mod names;
 pub mod offline;
 pub mod pki;
 pub mod placement;
+pub mod presence;
 pub mod routes;
 pub mod rpc;
 pub mod secret;

@@ -214,6 +214,7 @@ impl Desktops {
             number,
             epoch,
             host: host.clone(),
+            pilot: self.inner.presence.name().to_owned(),
             request_id: uuid::Uuid::new_v4().to_string(),
             image: pool.image.clone(),
             overlay: facts.overlay.as_ref().map(Slot::volume).unwrap_or_default(),

@@ -7,8 +7,8 @@ use super::{DesktopError, Desktops};
 use crate::{
     names::DesktopId,
     state::{
-        self, CapacityRecord, DesktopRecord, DesktopState, FailureRecord, Happening, Stored,
-        TransactionExt as _, keys,
+        self, CapacityRecord, DesktopRecord, DesktopState, FailureRecord, Happening, Illegal,
+        Stored, TransactionExt as _, keys,
     },
     store::{Commit, StoreError, Transaction},
 };
@@ -30,6 +30,26 @@ impl Desktops {
         happening: Happening,
         edit: impl Fn(&mut DesktopRecord) + Send + Sync,
     ) -> Result<DesktopRecord, DesktopError> {
+        self.rewrite(id, epoch, |state| state.after(happening), edit).await
+    }
+
+    /// Changes what does not belong to its life.
+    pub(super) async fn amend(
+        &self,
+        id: &DesktopId,
+        epoch: u64,
+        edit: impl Fn(&mut DesktopRecord) + Send + Sync,
+    ) -> Result<DesktopRecord, DesktopError> {
+        self.rewrite(id, epoch, Ok, edit).await
+    }
+
+    async fn rewrite(
+        &self,
+        id: &DesktopId,
+        epoch: u64,
+        next: impl Fn(DesktopState) -> Result<DesktopState, Illegal> + Send + Sync,
+        edit: impl Fn(&mut DesktopRecord) + Send + Sync,
+    ) -> Result<DesktopRecord, DesktopError> {
         let key = keys::desktop(id);
         for _ in 0..ATTEMPTS {
             let Some(stored) = self.find(id).await? else {
@@ -38,10 +58,7 @@ impl Desktops {
             if stored.record.epoch != epoch {
                 return Err(DesktopError::Superseded { desktop: id.clone() });
             }
-            let next = stored
-                .record
-                .state
-                .after(happening)
+            let next = next(stored.record.state)
                 .map_err(|illegal| DesktopError::Illegal { desktop: id.clone(), illegal })?;
             let mut record = stored.record.clone();
             record.state = next;

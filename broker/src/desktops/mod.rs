@@ -31,6 +31,7 @@ use crate::{
     data::Data,
     hosts::Hosts,
     names::{DesktopId, PoolName},
+    presence::Presence,
     state::{self, DesktopRecord, DesktopState, Stored, UserRecord, keys},
     store::{Store, StoreError},
 };
@@ -61,6 +62,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     hosts: Hosts,
     data: Data,
+    presence: Presence,
     policy: crate::config::Placement,
     deadlines: crate::config::Desktops,
     flights: flight::Flights,
@@ -77,6 +79,7 @@ impl Desktops {
         clock: Arc<dyn Clock>,
         hosts: Hosts,
         data: Data,
+        presence: Presence,
         config: &Config,
         tasks: TaskTracker,
     ) -> Self {
@@ -85,6 +88,7 @@ impl Desktops {
             clock,
             hosts,
             data,
+            presence,
             policy: config.placement,
             deadlines: config.desktops,
             flights: flight::Flights::default(),

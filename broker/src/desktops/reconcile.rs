@@ -8,11 +8,12 @@ use rolltop_proto::v1::{self, HostDesktop};
 
 use super::{DesktopError, Desktops};
 use crate::{
-    hosts::{Horizon, Observer},
+    hosts::{Health, Horizon, Observer},
     names::{DesktopId, HostName},
     state::{
         self, CounterRecord, DesktopRecord, DesktopState, FailureRecord, Happening, Placed, keys,
     },
+    store::StoreError,
 };
 
 /// Why a desktop ended that its host does not know any more.
@@ -83,12 +84,60 @@ impl Reconciler {
         }
     }
 
+    /// Fails the starts of brokers that are gone, of which their hosts know
+    /// nothing. Those on hosts out of reach are judged when these are back.
+    pub async fn fail_orphans(&self) {
+        if let Err(error) = self.try_fail_orphans().await {
+            report(&error);
+        }
+    }
+
+    async fn try_fail_orphans(&self) -> Result<(), DesktopError> {
+        let inner = &self.desktops.inner;
+        let mut alive = inner.presence.others().await?;
+        alive.insert(inner.presence.name().to_owned());
+        let records = state::list::<DesktopRecord>(self.desktops.store(), keys::DESKTOPS).await?;
+        let hosts = inner.hosts.seen();
+        for record in records.into_iter().map(|stored| stored.record) {
+            let host = hosts.get(&record.host).filter(|seen| seen.health == Health::Ready);
+            let unknown = host.is_some_and(|seen| {
+                seen.desktops.get(&record.number).is_none_or(|told| told.epoch != record.epoch)
+            });
+            if unknown
+                && record.state == DesktopState::Starting
+                && !alive.contains(&record.pilot)
+                && inner.flights.find(&record.id).is_none()
+            {
+                tolerate(self.desktops.fail(&record, &interrupted()).await)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_horizon(&self) -> Result<Horizon, StoreError> {
+        let (store, inner) = (self.desktops.store(), &self.desktops.inner);
+        // The epoch first: what is claimed after it is not judged. Then the
+        // starts: one that ends before the host is asked is still among them.
+        let counter = state::read::<CounterRecord>(store, keys::EPOCH_COUNTER).await?;
+        let mut starting = inner.flights.all();
+        let others = inner.presence.others().await?;
+        if !others.is_empty() {
+            let records = state::list::<DesktopRecord>(store, keys::DESKTOPS).await?;
+            let records = records.into_iter().map(|stored| stored.record);
+            starting.extend(
+                records.filter(|record| is_started_by(record, &others)).map(|record| record.id),
+            );
+        }
+        Ok(Horizon { epoch: counter.map_or(0, |stored| stored.record.last), starting })
+    }
+
     async fn end_missing(
         &self,
         host: &HostName,
         horizon: &Horizon,
         there: &BTreeMap<u32, HostDesktop>,
     ) -> Result<(), DesktopError> {
+        let others = self.desktops.inner.presence.others().await?;
         let records = state::list::<DesktopRecord>(self.desktops.store(), keys::DESKTOPS).await?;
         for record in records.into_iter().map(|stored| stored.record) {
             let here = there.get(&record.number).is_some_and(|told| told.epoch == record.epoch);
@@ -99,6 +148,7 @@ impl Reconciler {
                 || horizon.starting.contains(&record.id)
                 // Someone has taken an interrupted start up again since.
                 || self.desktops.inner.flights.find(&record.id).is_some()
+                || is_started_by(&record, &others)
             {
                 continue;
             }
@@ -109,15 +159,7 @@ impl Reconciler {
                 | DesktopState::Gone
                 | DesktopState::Failed => self.desktops.end(&record, LOST).await,
             };
-            match done {
-                Ok(_)
-                | Err(
-                    DesktopError::Illegal { .. }
-                    | DesktopError::Superseded { .. }
-                    | DesktopError::Unknown(_),
-                ) => {}
-                Err(error) => return Err(error),
-            }
+            tolerate(done)?;
         }
         Ok(())
     }
@@ -126,20 +168,11 @@ impl Reconciler {
 #[async_trait]
 impl Observer for Reconciler {
     async fn horizon(&self) -> Horizon {
-        // The starts first: one that ends between the two reads is still in it.
-        let starting = self.desktops.inner.flights.all();
-        let counter =
-            state::read::<CounterRecord>(self.desktops.store(), keys::EPOCH_COUNTER).await;
-        match counter {
-            Ok(counter) => {
-                Horizon { epoch: counter.map_or(0, |stored| stored.record.last), starting }
-            }
-            Err(error) => {
-                report(&error.into());
-                // Judges nothing.
-                Horizon { epoch: 0, starting }
-            }
-        }
+        self.try_horizon().await.unwrap_or_else(|error| {
+            report(&error.into());
+            // Judges nothing.
+            Horizon { epoch: 0, starting: BTreeSet::new() }
+        })
     }
 
     async fn all(
@@ -174,6 +207,24 @@ impl Observer for Reconciler {
                 true
             }
         }
+    }
+}
+
+/// Whether one of the brokers that are alive is starting it.
+fn is_started_by(record: &DesktopRecord, brokers: &BTreeSet<String>) -> bool {
+    record.state == DesktopState::Starting && brokers.contains(&record.pilot)
+}
+
+/// Others may have been faster.
+fn tolerate(done: Result<DesktopRecord, DesktopError>) -> Result<(), DesktopError> {
+    match done {
+        Ok(_)
+        | Err(
+            DesktopError::Illegal { .. }
+            | DesktopError::Superseded { .. }
+            | DesktopError::Unknown(_),
+        ) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

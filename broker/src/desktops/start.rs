@@ -75,8 +75,8 @@ impl Desktops {
             };
             match record.state {
                 DesktopState::Running => return Ok(record),
-                // A broker before this one began it: join what the host does.
-                DesktopState::Starting => break record,
+                // Another broker began it: join what the host does.
+                DesktopState::Starting => break self.take_up(record).await?,
                 DesktopState::Stopping if begun.elapsed() < self.inner.deadlines.stop_deadline => {
                     self.ended(&record, self.inner.deadlines.stop_deadline).await?;
                 }
@@ -95,6 +95,16 @@ impl Desktops {
             () = flight.stopped() => self.stop_start(&record).await,
             done = self.drive(flight, &request.user, &record) => done,
         }
+    }
+
+    /// Puts this broker's name to a start whose own is gone.
+    async fn take_up(&self, record: DesktopRecord) -> Result<DesktopRecord, DesktopError> {
+        let presence = &self.inner.presence;
+        if record.pilot == presence.name() || presence.others().await?.contains(&record.pilot) {
+            return Ok(record);
+        }
+        let take = |record: &mut DesktopRecord| presence.name().clone_into(&mut record.pilot);
+        self.amend(&record.id, record.epoch, take).await
     }
 
     /// Until the host has it up, or has failed.

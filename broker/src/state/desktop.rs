@@ -157,6 +157,10 @@ pub struct DesktopRecord {
     pub epoch: u64,
     /// The host it was given to.
     pub host: HostName,
+    /// The broker that starts it; of a start it did not end, and when that
+    /// broker is gone, the host tells what became of it.
+    #[serde(default)]
+    pub pilot: String,
     /// What the host knows the start by; a repeated request joins the first.
     pub request_id: String,
     /// What it is made of.

@@ -32,6 +32,8 @@ pub const TICKETS: &str = "ticket/";
 pub const TICKETS_OF: &str = "ticket-of/";
 /// Who looks at what.
 pub const VIEWERS: &str = "viewer/";
+/// Every broker that is alive.
+pub const BROKERS: &str = "broker/";
 /// The last uid given.
 pub const UID_COUNTER: &str = "counter/uid";
 /// The last epoch given.
@@ -44,6 +46,11 @@ pub const IMPORTING: &str = "marker/importing";
 pub const CLUSTER_CA: &str = "pki/ca";
 /// Certificate and key of the portal.
 pub const SERVER_CERTIFICATE: &str = "pki/server";
+
+/// A broker that is alive.
+pub fn broker(name: &str) -> String {
+    format!("{BROKERS}{name}")
+}
 
 /// A user.
 pub fn user(name: &UserName) -> String {

@@ -9,6 +9,7 @@
 //! The broker from outside: a real port with TLS, a real store, and host
 //! agents that follow a script, behind mutual TLS with issued certificates.
 
+mod brokers;
 mod data;
 mod desktops;
 mod gateway;

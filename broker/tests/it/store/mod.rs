@@ -2,7 +2,7 @@
 //! trait, and each implementation runs it once.
 
 mod archive;
-mod cluster;
+pub(crate) mod cluster;
 mod embedded;
 mod etcd;
 mod linear;

@@ -101,8 +101,13 @@ impl House {
         self.daemon = Some(daemon);
     }
 
-    pub(crate) async fn stop_broker(&mut self) {
+    pub(crate) async fn stop_daemon(&mut self) {
         self.daemon.take().unwrap().stop().await;
+    }
+
+    /// And waits until the embedded store can be opened by another.
+    pub(crate) async fn stop_broker(&mut self) {
+        self.stop_daemon().await;
         // Background threads may hold the file a moment longer.
         let store = self.dir.path().join("state/store.redb");
         eventually("the store is free", || {

@@ -1,0 +1,97 @@
+//! Several brokers over one store.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use rolltop_broker::{
+    clock::Clock,
+    config::Config,
+    daemon::Daemon,
+    names::DesktopId,
+    presence::Presence,
+    state::{self, DesktopRecord, NumberRecord, TransactionExt as _, keys},
+    store::{Commit, Store, Transaction},
+};
+use rolltop_proto::v1::{DesktopState, HostState};
+use tokio::sync::Semaphore;
+
+use crate::{
+    store::cluster::{EtcdCluster, within_namespaces},
+    support::{Behaviour, House, eventually, loop_until},
+};
+
+#[test]
+fn a_start_is_its_broker_s_until_that_is_gone() {
+    within_namespaces("brokers::a_start_is_its_broker_s_until_that_is_gone", async {
+        let cluster = EtcdCluster::start().await;
+        let endpoints: Vec<String> = (0..3).map(|place| cluster.endpoint(place)).collect();
+        let on_etcd = format!("[store]\nkind = \"etcd\"\nendpoints = {endpoints:?}\n");
+        let mut house = House::with(&on_etcd).await;
+        let gate = Arc::new(Semaphore::new(0));
+        house.agent.script.behave(Behaviour::Hold(Arc::clone(&gate)));
+        let mut anna = house.sign_in("anna").await;
+        let mut starter = anna.clone();
+        let starting = tokio::spawn(async move { starter.start("demo").await });
+        loop_until("the start", async || (house.agent.script.starts() == 1).then_some(())).await;
+
+        // A broker that begins another start, and is to vanish.
+        let store: Arc<dyn Store> = Arc::new(cluster.store().await);
+        let vanishing = Presence::new(Arc::clone(&store));
+        let lease = vanishing.announce().await.unwrap();
+        let ben = DesktopId::from_key("demo/ben").unwrap();
+        begin(store.as_ref(), &ben, vanishing.name()).await;
+
+        // Another broker comes. The host knows neither desktop, and it lives with it.
+        let second = house.dir.path().join("second");
+        let config = format!("listen = \"127.0.0.1:0\"\nstate_dir = {second:?}\n{on_etcd}");
+        let config = Config::read(&config, std::iter::empty()).unwrap();
+        let clock: Arc<dyn Clock> = Arc::clone(&house.clock) as Arc<dyn Clock>;
+        let daemon = Daemon::start(config, clock).await.unwrap();
+        let first_port = std::mem::replace(&mut house.port, daemon.address().port());
+        let others = vanishing.others().await.unwrap();
+        assert_eq!(others.len(), 2, "both are known: {others:?}");
+        house.host_is(HostState::Ready).await;
+        let mut at_the_second = house.sign_in("olga").await;
+        at_the_second.list().await;
+        house.port = first_port;
+        let states = states(store.as_ref()).await;
+        assert_eq!(
+            states,
+            BTreeSet::from(["demo/anna starting".into(), "demo/ben starting".into()])
+        );
+
+        // One that is gone is noticed, and nothing else is touched.
+        store.revoke(lease).await.unwrap();
+        let expected = BTreeSet::from(["demo/anna starting".into(), "demo/ben failed".into()]);
+        eventually("the orphan has failed", || {
+            let (store, expected) = (Arc::clone(&store), expected.clone());
+            async move { (self::states(store.as_ref()).await == expected).then_some(()) }
+        })
+        .await;
+        gate.add_permits(10);
+        starting.await.unwrap().unwrap();
+        let started = anna.state_is("demo", DesktopState::Running).await;
+        assert_eq!(house.agent.script.starts(), 1);
+        assert_eq!(started.number, 1);
+        daemon.stop().await;
+        house.stop_daemon().await;
+    });
+}
+
+/// Notes a start of `pilot`'s, as a claim would.
+async fn begin(store: &dyn Store, id: &DesktopId, pilot: &str) {
+    let anna = keys::desktop(&DesktopId::from_key("demo/anna").unwrap());
+    let anna = state::read::<DesktopRecord>(store, &anna).await.unwrap().unwrap().record;
+    let number = anna.number + 1;
+    let record = DesktopRecord { id: id.clone(), number, pilot: pilot.to_owned(), ..anna };
+    let begin = Transaction::new()
+        .put_record(&keys::desktop(id), &record)
+        .unwrap()
+        .put_record(&keys::number(number), &NumberRecord { desktop: id.clone() })
+        .unwrap();
+    assert!(matches!(store.commit(begin).await.unwrap(), Commit::Applied(_)));
+}
+
+async fn states(store: &dyn Store) -> BTreeSet<String> {
+    let records = state::list::<DesktopRecord>(store, keys::DESKTOPS).await.unwrap();
+    records.iter().map(|stored| format!("{} {}", stored.record.id, stored.record.state)).collect()
+}
