@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod service;
+
 use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
@@ -15,11 +17,14 @@ use rolltop_host_agent::{
     recovery::recover,
     storage::helper,
 };
+use rustix::fs::Mode;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+use crate::service::{keep_watchdog, notify};
 
 /// Exit code for a configuration that cannot be used (`EX_USAGE`).
 const BAD_CONFIG: u8 = 64;
@@ -58,6 +63,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // Files of desktops have the modes they are given, whoever starts us.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     if let Some(Command::StorageHelper) = arguments.command {
         return help();
     }
@@ -146,6 +153,7 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     // Whoever is told that it serves may ask it to end.
     let ended = ended_by_signal()?;
     notify(&[NotifyState::Ready]);
+    tokio::spawn(keep_watchdog());
     info!(name = %host.config.name, socket = %host.config.socket.display(), "serving");
     tokio::select! {
         signal = ended => info!(signal, "ending; desktops run on"),
@@ -183,10 +191,4 @@ fn ended_by_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
             _ = interrupt.recv() => "SIGINT",
         }
     })
-}
-
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "the service manager cannot be told");
-    }
 }

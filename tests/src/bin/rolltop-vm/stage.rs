@@ -14,6 +14,8 @@ use crate::arguments::{TestProgram, Tests};
 /// Programs that must have been built; every guest has them, and all others of
 /// ours, in `/payload/bin`.
 const PROGRAMS: [&str; 4] = ["rolltop-agent", "rolltop-launcher", "rolltop-broker", "rolltop"];
+/// The units as an operator installs them.
+const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd");
 /// Lines of output that are shown of a case that failed.
 const SHOWN_LINES: usize = 80;
 
@@ -58,6 +60,7 @@ pub(crate) fn payload(
         files.push((format!("tests/{}", program.name), program.file.clone()));
     }
     files.push(("images".into(), images.to_owned()));
+    files.push(("systemd".into(), Path::new(UNITS).to_owned()));
     Payload::create(work, files.iter().map(|(name, file)| (name.as_str(), file.as_path())))
 }
 

@@ -6,6 +6,7 @@ mod nfs_store;
 mod power;
 mod privileged;
 mod shared_overlays;
+mod units;
 
 use crate::{arguments::Tests, counts::Counts, stage::Stage};
 
@@ -39,6 +40,7 @@ pub(crate) fn all(tests: &Tests) -> Vec<Case> {
         nfs_store::serves_roots_of_every_kind,
         nfs_store::a_server_that_never_answers_holds_up_nobody,
         shared_overlays::of_two_hosts_one_has_an_overlay,
+        units::keep_the_daemons_up_and_apart,
     ];
     cases.extend(cases![
         power::what_was_synced_outlives_a_hundred_cuts,

@@ -11,17 +11,6 @@ launcher = "/payload/bin/rolltop-launcher"
 display_ms = 200000
 runtime_ms = 100000
 END
-cat >/etc/systemd/system/rolltop-agent.service <<END
-[Unit]
-Description=Rolltop host agent
-[Service]
-Type=notify
-ExecStart=/payload/bin/rolltop-agent
-Restart=always
-RestartSec=0
-# Desktops outlive their agent; they are in control groups of their own.
-KillMode=process
-TimeoutStartSec=300
-END
+rig-unit rolltop-agent TimeoutStartSec=300 WatchdogSec=600
 systemctl daemon-reload
 systemctl start rolltop-agent

@@ -23,17 +23,6 @@ give_up_s = 40
 display_ms = 100000
 runtime_ms = 20000
 END
-cat >/etc/systemd/system/rolltop-agent.service <<END
-[Unit]
-Description=Rolltop host agent
-[Service]
-Type=notify
-ExecStart=/payload/bin/rolltop-agent
-Restart=always
-RestartSec=0
-KillMode=process
-TimeoutStartSec=120
-TimeoutStopSec=60
-END
+rig-unit rolltop-agent TimeoutStopSec=60 WatchdogSec=600
 systemctl daemon-reload
 systemctl restart rolltop-agent
