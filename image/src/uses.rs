@@ -10,8 +10,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::io::Errno;
-
 use crate::lock::{self, Sharing};
 use crate::name::{HostName, ImageName, VersionId};
 use crate::publish::{LOCK, sync};
@@ -151,9 +149,10 @@ fn write_note(dir: &Path, name: &str) -> io::Result<()> {
     sync(dir).map_err(io::Error::other)
 }
 
+/// By kind, not by number: whoever adds a path to an error takes the number away.
 fn is_read_only(error: &io::Error) -> bool {
-    let errnos = [Errno::ROFS, Errno::ACCESS, Errno::PERM].map(Errno::raw_os_error);
-    error.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), ReadOnlyFilesystem | PermissionDenied)
 }
 
 /// Names in a directory, without what is half made; none if there is no such directory.
@@ -186,5 +185,13 @@ mod tests {
         });
         assert_eq!(names(&host).unwrap(), ["demo@1"]);
         assert_eq!(fs::read_dir(&host).unwrap().count(), 1, "nothing half-made is left");
+    }
+    #[test]
+    fn a_host_s_own_directory_that_refuses_files_is_a_read_only_store() {
+        // Nobody makes a file there, root neither.
+        let error = write_note(Path::new("/sys/kernel"), "demo@1").unwrap_err();
+        assert!(is_read_only(&error), "{error}");
+        let error = write_note(Path::new("/dev/null/host1"), "demo@1").unwrap_err();
+        assert!(!is_read_only(&error), "{error}");
     }
 }

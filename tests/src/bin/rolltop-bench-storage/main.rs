@@ -66,8 +66,12 @@ fn run(arguments: &Arguments, name: &str) -> anyhow::Result<()> {
     let mut report = Report { aims: names::AIMS.into(), ..Report::default() };
     let run_dir = Path::new("/run").join(name);
     std::fs::create_dir(&run_dir)?;
-    measure(arguments, name, &work, &run_dir, &mut report)?;
-    std::fs::remove_dir_all(&run_dir)?;
+    match measure(arguments, name, &work, &run_dir, &mut report) {
+        Ok(()) => std::fs::remove_dir_all(&run_dir)?,
+        // What was measured is shown even if the rest cannot be. Something may
+        // still be mounted there: nothing is removed.
+        Err(error) => report.failures.push(format!("{error:#}")),
+    }
     let left = Snapshot::take(scope)?.since(&before);
     dir.close().context("the directory it worked in stays")?;
     report.left = left.iter().map(Change::to_string).collect();
@@ -87,22 +91,35 @@ fn measure(
     let place = Place { arguments, dir, run, overlays, bases };
     let measured = place.measure(name, report);
     let errors = place.bases.unmount_all();
-    rolltop_overlay::deisolate(run)?;
+    let lifted = rolltop_overlay::deisolate(run);
     measured?;
-    errors.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
+    errors.into_iter().next().map_or(Ok(()), Err)?;
+    Ok(lifted?)
 }
 
 impl Place<'_> {
     fn measure(&self, name: &str, report: &mut Report) -> anyhow::Result<()> {
+        telling("making overlays");
         making::measure(self, report)?;
         let empty = self.dir.join("empty");
         std::fs::create_dir_all(empty.join("etc"))?;
         let base = self.bases.mount(&BaseKey::try_from("empty")?, &BaseSource::Directory(empty))?;
+        telling("opening overlays");
         opening::measure(self, &base, report)?;
+        telling("copying overlays");
         copying::measure(self, &base, report)?;
+        telling("making the tree that is read");
         let roots = reading::roots(self)?;
+        telling("reading it");
         reading::measure(self, &roots, report)?;
+        telling("reading it through many overlays");
         sharing::measure(self, &roots, name, report)?;
+        telling("starting desktops");
         tokio::runtime::Runtime::new()?.block_on(starts::measure(self, name, report))
     }
+}
+
+/// In a guest, each part takes minutes.
+fn telling(part: &str) {
+    eprintln!("rolltop-bench-storage: {part}");
 }
