@@ -193,7 +193,11 @@ impl ImageStore {
     /// Opens a store, made first if it is missing.
     pub fn create(dir: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let path = dir.into();
-        fs::create_dir_all(&path).map_err(io_error("make the image store", &path))?;
+        // Looked for first: an NFS client does not ask the server whether a
+        // directory is there before it refuses to make it on a read-only mount.
+        if !path.is_dir() {
+            fs::create_dir_all(&path).map_err(io_error("make the image store", &path))?;
+        }
         Self::open(path)
     }
 

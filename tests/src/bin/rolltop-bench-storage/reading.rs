@@ -1,6 +1,7 @@
 //! The same tree read from every kind of base root, cold and warm.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs::{self, File},
     io::{self, Read as _, Write as _},
@@ -163,13 +164,50 @@ pub(crate) fn drop_caches() -> anyhow::Result<()> {
     fs::write("/proc/sys/vm/drop_caches", "3").context("cannot drop the page cache")
 }
 
-/// Calls this machine has made to NFS servers: the second number of the line
-/// `rpc` of its statistics (`nfsstat(8)`); none without NFS.
+/// Operations that all NFS mounts seen from here have asked for, in the lines
+/// after `per-op statistics` of each (`nfsiostat(8)` reads the same): name,
+/// operations, transmissions. None without NFS. What `/proc/net/rpc/nfs` counts
+/// is of one network namespace, and the mounts are of another.
 fn nfs_operations() -> anyhow::Result<u64> {
-    let text = match fs::read_to_string("/proc/net/rpc/nfs") {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        other => other.context("cannot read the statistics of NFS")?,
-    };
-    let calls = text.lines().find_map(|line| line.strip_prefix("rpc ")?.split(' ').next());
-    Ok(calls.and_then(|calls| calls.parse().ok()).unwrap_or(0))
+    let text = fs::read_to_string("/proc/self/mountstats")
+        .context("cannot read the statistics of mounts")?;
+    Ok(count_operations(&text))
+}
+
+fn count_operations(text: &str) -> u64 {
+    let mut counted = BTreeMap::new();
+    let (mut device, mut inside) = ("", false);
+    for line in text.lines() {
+        if line.starts_with("device ") {
+            // One superblock may be mounted at several places.
+            (device, inside) = (line.split(' ').nth(1).unwrap_or_default(), false);
+        } else if line.trim() == "per-op statistics" {
+            inside = true;
+        } else if let Some((name, numbers)) = line.trim().split_once(": ").filter(|_| inside)
+            && let Some(count) = numbers.split(' ').next().and_then(|n| n.parse::<u64>().ok())
+        {
+            counted.insert((device, name), count);
+        }
+    }
+    counted.values().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count_operations;
+
+    #[test]
+    fn every_mounted_export_counts_once() {
+        let nfs = |at: &str, reads: u32| {
+            format!(
+                "device server:/x mounted on {at} with fstype nfs4 statvers=1.1\n\tage:\t9\n\
+                 \tper-op statistics\n\t        NULL: 1 1 0 44 24 0 0 0 0\n\
+                 \t        READ: {reads} {reads} 0 1 1 1 1 1 0\n\n"
+            )
+        };
+        let other = "device tmpfs mounted on /run with fstype tmpfs\n";
+        assert_eq!(count_operations(other), 0);
+        let text = format!("{}{other}{}", nfs("/a", 41), nfs("/b", 41));
+        assert_eq!(count_operations(&text), 42);
+    }
 }
