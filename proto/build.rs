@@ -4,11 +4,15 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 8] = [
     "rolltop/v1/common.proto",
     "rolltop/v1/host_agent.proto",
     "rolltop/v1/broker.proto",
+    "rolltop/v1/stats.proto",
     "rolltop/v1/storage.proto",
+    "rolltop/v1/hosts.proto",
+    "rolltop/v1/audit.proto",
+    "rolltop/v1/people.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::names::{Endpoint, HostName, UserName};
+use crate::state::Role;
 
 /// The session broker of Rolltop.
 #[derive(Debug, Parser)]
@@ -66,6 +67,13 @@ pub enum StoreCommand {
 pub enum UserCommand {
     /// Make an account.
     Add(UserAdd),
+    /// Give a user a role.
+    SetRole {
+        /// Login name.
+        name: UserName,
+        /// user, auditor, operator or admin.
+        role: Role,
+    },
 }
 
 /// Makes an account.
@@ -76,8 +84,11 @@ pub struct UserAdd {
     /// Name for people.
     #[arg(long, default_value = "")]
     pub full_name: String,
-    /// May do everything.
-    #[arg(long)]
+    /// user, auditor, operator or admin.
+    #[arg(long, default_value = "user")]
+    pub role: Role,
+    /// The same as --role operator.
+    #[arg(long, conflicts_with = "role")]
     pub operator: bool,
     /// Where the password comes from.
     #[command(flatten)]

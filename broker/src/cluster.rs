@@ -217,7 +217,14 @@ fn default_pool(
         limits: LimitsRecord { memory_mib: 2048, cpu_millis: 0, pids: 512 },
         runtime: String::new(),
         users: Vec::new(),
+        groups: Vec::new(),
         home: None,
+        egress: Vec::new(),
+        hosts: crate::state::HostPolicy::default(),
+        time_limits: crate::state::TimeLimits::default(),
+        max_desktops: 0,
+        closed: String::new(),
+        warm: 0,
     })
 }
 

@@ -3,28 +3,38 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use rolltop_metrics::{Port, PortError};
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::{interval, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::{Accounts, Limits, PasswordError, Passwords, Sessions},
+    audit::Audit,
+    auth::{
+        Accounts, Directory, DirectoryError, Groups, Limits, PasswordError, Passwords,
+        SecondFactors, Sessions, Tokens,
+    },
     clock::Clock,
     cluster::{Cluster, ClusterError},
     config::Config,
     data::Data,
-    desktops::{Desktops, Reconciler, Tickets},
-    gateway::{Gateway, Viewers},
-    hosts::{self, Hosts},
+    desktops::{self, Desktops, Reconciler, Tickets},
+    drain::Drainer,
+    enrol::Enrolments,
+    gateway::{self, Gateway, Viewers},
+    hosts::{self, Hosts, Renewer, TrustError},
+    metrics::{self, Measured, Metrics, MetricsError},
     pki::PkiError,
     presence::Presence,
     routes::routes,
     rpc::Api,
     server::{Server, TlsError},
+    store::Store,
+    timing::Keeper,
 };
 
 /// Between looks for sessions that have run out.
@@ -53,9 +63,21 @@ pub enum StartError {
     /// A certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A certificate cannot be used towards hosts.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// Passwords cannot be hashed here.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// A file for the directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The port for readers of metrics cannot be opened.
+    #[error(transparent)]
+    MetricsPort(#[from] PortError),
+    /// The labels of the metrics come from the API's description.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The API's own description cannot be read.
     #[error("the description of the API cannot be read")]
     Reflection(#[source] tonic_reflection::server::Error),
@@ -64,11 +86,15 @@ pub enum StartError {
 /// A broker that runs.
 pub struct Daemon {
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     shutdown: CancellationToken,
     /// Those that are to run all the time.
     services: JoinSet<&'static str>,
     /// Starts, stops, streams and connections.
     tasks: TaskTracker,
+    /// Ends last: what the others did on their way out is noted too.
+    audit_ending: CancellationToken,
+    audit: JoinHandle<()>,
     drain: Duration,
 }
 
@@ -83,12 +109,29 @@ impl Daemon {
         let listen = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        let metrics = Arc::new(Metrics::new()?);
+        let metrics_port = match config.metrics {
+            Some(address) => Some(Port::bind(address).await?),
+            None => None,
+        };
         let Cluster { store, authority } = Cluster::open(&config, clock.as_ref()).await?;
+        let store: Arc<dyn Store> = Arc::new(Measured::new(store, Arc::clone(&metrics)));
         let certificate =
             authority.server(store.as_ref(), clock.as_ref(), &config.certificate_names()).await?;
-        let server = Server::new(listener, &certificate, config.server)?;
-        let hosts = Hosts::new(authority.certificate_pem(), &authority.issue_client(clock.now())?);
+        // With the authority's: a machine to be enrolled knows no more of it
+        // than its fingerprint.
+        let certificate = certificate.followed_by(authority.certificate_pem());
+        let server = Server::new(listener, &certificate, config.server, config.proxies.clone())?;
+        let client = authority.issue_client(clock.now())?;
+        let hosts = Hosts::new(authority.certificate_pem(), &client)?;
+        let renewer = Renewer {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            authority: authority.clone(),
+            certificate_days: config.hosts.certificate_days,
+        };
 
+        let (audit, writer) = Audit::new(Arc::clone(&store), Arc::clone(&clock), config.audit);
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
         let data = Data::new(
@@ -101,16 +144,17 @@ impl Daemon {
         let presence = Presence::new(Arc::clone(&store));
         // Before it claims anything.
         let lease = presence.announce().await.map_err(ClusterError::from)?;
-        let desktops = Desktops::new(
-            Arc::clone(&store),
-            Arc::clone(&clock),
-            hosts.clone(),
-            data.clone(),
-            presence.clone(),
-            &config,
-            tasks.clone(),
-        );
-        let viewers = Viewers::new(Arc::clone(&store), Arc::clone(&clock));
+        let parts = desktops::Parts {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            hosts: hosts.clone(),
+            data: data.clone(),
+            presence: presence.clone(),
+            tasks: tasks.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let desktops = Desktops::new(parts, &config);
+        let viewers = Viewers::new(Arc::clone(&store), Arc::clone(&clock), presence.name());
         let tickets = Tickets::new(Arc::clone(&store), Arc::clone(&clock), config.gateway.ticket);
         let at_once =
             std::thread::available_parallelism().map_or(1, usize::from).min(HASHES_AT_ONCE);
@@ -120,32 +164,75 @@ impl Daemon {
             lockout: config.sign_in.lockout,
         };
         let passwords = Passwords::new(at_once).await?;
-        let gateway = Gateway::new(
+        let directory = config.ldap.clone().map(Directory::new).transpose()?;
+        let parts = gateway::Parts {
+            store: Arc::clone(&store),
+            hosts: hosts.clone(),
+            audit: audit.clone(),
+            tickets: tickets.clone(),
+            viewers: viewers.clone(),
+            shutdown: shutdown.clone(),
+            tasks: tasks.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let gateway = Gateway::new(parts, config.gateway);
+        let enrolments = Enrolments::new(
             Arc::clone(&store),
-            hosts.clone(),
-            tickets.clone(),
-            viewers.clone(),
-            config.gateway,
-            shutdown.clone(),
-            tasks.clone(),
+            Arc::clone(&clock),
+            authority,
+            config.hosts.certificate_days,
+            limits,
         );
+        let wall_clock = Arc::clone(&clock);
         let api = Api {
-            accounts: Accounts::new(Arc::clone(&store), Arc::clone(&clock), passwords, limits),
+            accounts: Accounts::new(Arc::clone(&store), Arc::clone(&clock), passwords, limits)
+                .with_directory(directory),
+            tokens: Tokens::new(Arc::clone(&store), Arc::clone(&clock)),
+            seconds: SecondFactors::new(Arc::clone(&store), Arc::clone(&clock)),
+            groups: Groups::new(Arc::clone(&store), Arc::clone(&clock)),
             sessions: Sessions::new(Arc::clone(&store), Arc::clone(&clock), config.sign_in.session),
             store: Arc::clone(&store),
             clock,
+            audit,
             desktops: desktops.clone(),
             data,
             hosts: hosts.clone(),
+            enrolments,
             tickets,
             viewers: viewers.clone(),
             shutdown: shutdown.clone(),
             tasks: tasks.clone(),
         };
-        let sessions = api.sessions.clone();
-        let router = routes(api, Arc::new(gateway)).await.map_err(StartError::Reflection)?;
+        let (sessions, tokens) = (api.sessions.clone(), api.tokens.clone());
+        let router =
+            routes(api, Arc::new(gateway), &metrics).await.map_err(StartError::Reflection)?;
 
         let mut services = JoinSet::new();
+        let metrics_ending = shutdown.clone();
+        let drainer = Drainer {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&wall_clock),
+            desktops: desktops.clone(),
+        };
+        let timekeeper = Keeper {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&wall_clock),
+            desktops: desktops.clone(),
+            viewers: viewers.clone(),
+        };
+        let metrics_address = metrics_port.as_ref().and_then(|port| port.address().ok());
+        if let Some(port) = metrics_port {
+            let (hosts, desktops) = (hosts.clone(), desktops.clone());
+            let read = move || {
+                let text = metrics::read(&metrics, &hosts, &desktops);
+                async move { text }
+            };
+            services.spawn(async move {
+                port.serve(read, metrics_ending).await;
+                "metrics"
+            });
+        }
+        let keeper = desktops::Keeper { desktops: desktops.clone() };
         let observer = Arc::new(Reconciler::new(desktops));
         let ending = shutdown.clone();
         let mut keep = |name, work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
@@ -161,17 +248,37 @@ impl Daemon {
             Box::pin(async move { reconciler.fail_orphans().await })
         });
         keep("orphans", Box::pin(until(ending.clone(), orphans)));
-        keep("hosts", Box::pin(until(ending.clone(), hosts::supervise(hosts, store, observer))));
+        keep("time limits", Box::pin(until(ending.clone(), timekeeper.run())));
+        keep("drain", Box::pin(until(ending.clone(), drainer.run())));
+        keep("warm", Box::pin(until(ending.clone(), keeper.run())));
+        let sightings = hosts::sightings::tell(hosts.clone(), presence.clone());
+        keep("sightings", Box::pin(until(ending.clone(), sightings)));
+        keep(
+            "hosts",
+            Box::pin(until(
+                ending.clone(),
+                hosts::supervise(hosts, renewer, config.hosts, observer),
+            )),
+        );
         keep("presence", Box::pin(until(ending.clone(), presence.keep(lease))));
         keep("viewers", Box::pin(until(ending.clone(), viewers.keep())));
-        keep("sessions", Box::pin(until(ending, prune(sessions))));
+        keep("sessions", Box::pin(until(ending, prune(sessions, tokens))));
+        let audit_ending = CancellationToken::new();
+        let ending = audit_ending.clone();
+        let audit = tokio::spawn(writer.run(ending));
         tracing::info!(%address, "the broker serves");
-        Ok(Self { address, shutdown, services, tasks, drain: config.server.drain })
+        let drain = config.server.drain;
+        Ok(Self { address, metrics_address, shutdown, services, tasks, audit_ending, audit, drain })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the metrics can be read; none: nowhere.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// Resolves when a part of it has ended that must not: the name of it.
@@ -194,6 +301,12 @@ impl Daemon {
         if drained.await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "not everything ended in time");
         }
+        self.audit_ending.cancel();
+        match timeout(self.drain, self.audit).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the audit log's writer broke"),
+            Err(_) => tracing::error!("the last entries of the audit log are in this log alone"),
+        }
     }
 }
 
@@ -202,7 +315,7 @@ async fn until(shutdown: CancellationToken, work: impl Future<Output = ()>) {
     shutdown.run_until_cancelled(work).await.unwrap_or_default();
 }
 
-async fn prune(sessions: Sessions) {
+async fn prune(sessions: Sessions, tokens: Tokens) {
     let mut ticks = interval(PRUNE);
     loop {
         ticks.tick().await;
@@ -215,6 +328,10 @@ async fn prune(sessions: Sessions) {
                     "sessions cannot be pruned"
                 );
             }
+        }
+        if let Err(error) = tokens.prune().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "tokens cannot be pruned");
         }
     }
 }

@@ -7,15 +7,19 @@
 //!              └──────► offline                      ├─► gateway ─┤  edge
 //!                                                    └─► web      │
 //!              ┌──────────────────────────────────────────────────┘
+//!              ├─► audit     who did what, and what came of it
 //!              ├─► auth      accounts, sessions, guessing
 //!              ├─► desktops  claim, start, stop, reconcile ─► placement (pure)
 //!              ├─► data      what is kept: snapshots, clones, streams, deletion
-//!              ├─► hosts     lines to the host agents
+//!              ├─► drain     hosts that are to have no desktops
+//!              ├─► enrol     how machines become hosts
+//!              ├─► hosts     lines to the host agents, and their certificates
 //!              └─► state     typed records ─► store        hands
 //! ```
 //! Arrows point at what is used. The edge translates and classifies errors
 //! (`rpc::error`), the middle decides, the store and the hosts' agents act.
 
+pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod clock;
@@ -24,17 +28,22 @@ pub mod config;
 pub mod daemon;
 pub mod data;
 pub mod desktops;
+pub mod drain;
+pub mod enrol;
 pub mod gateway;
 pub mod hosts;
+pub mod metrics;
 pub mod names;
 pub mod offline;
 pub mod pki;
 pub mod placement;
 pub mod presence;
+pub mod proxy;
 pub mod routes;
 pub mod rpc;
 pub mod secret;
 pub mod server;
 pub mod state;
 pub mod store;
+pub mod timing;
 pub mod web;

@@ -91,6 +91,21 @@ name!(
 );
 
 name!(
+    /// A group of users.
+    GroupName,
+    "group",
+    "a lower-case letter, then lower-case letters, digits, '.', '_' or '-'; 64 bytes at most",
+    |text| {
+        let rest = |b: u8| {
+            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-')
+        };
+        (1..=64).contains(&text.len())
+            && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+            && text.bytes().all(rest)
+    }
+);
+
+name!(
     /// A host: one label of a host name, for it is part of a certificate.
     HostName,
     "name",

@@ -12,15 +12,16 @@ use std::{
 use thiserror::Error;
 
 use crate::{
-    auth::{AccountError, Accounts, Limits, NewAccount, Password, PasswordError, Passwords},
+    audit::{self, Entry, Outcome, Who},
+    auth::{AccountError, Accounts, Act, Limits, NewAccount, Password, PasswordError, Passwords},
     cli::{Command, HostAdd, HostCommand, StoreCommand, UserAdd, UserCommand},
-    clock::SystemClock,
+    clock::{Clock as _, SystemClock},
     cluster::{CA_FILE, Cluster, ClusterError, make_private_dir, open_store, replace_file},
     config::Config,
-    names::BadField,
+    names::{BadField, UserName},
     pki::PkiError,
     secret::generate_password,
-    state::{HostRecord, Role, TransactionExt as _, keys},
+    state::{self, CounterRecord, CredentialRecord, HostRecord, Role, TransactionExt as _, keys},
     store::{
         Store, StoreError, Transaction,
         archive::{self, ArchiveError},
@@ -85,7 +86,12 @@ pub async fn run(
         Command::User(UserCommand::Add(add)) => {
             add_user(config, &cluster(config).await?, add, input, output).await
         }
-        Command::Host(HostCommand::Add(add)) => add_host(&cluster(config).await?, &add).await,
+        Command::User(UserCommand::SetRole { name, role }) => {
+            set_role(config, &cluster(config).await?, &name, role).await
+        }
+        Command::Host(HostCommand::Add(add)) => {
+            add_host(config, &cluster(config).await?, &add).await
+        }
         // Nothing may be made in a store that is to be filled.
         Command::Store(command) => move_store(config, &command, output).await,
     }
@@ -156,8 +162,21 @@ async fn import(
     };
     archive::check(&mut open()?)?;
     let summary = archive::import(store, &mut open()?, keys::IMPORTING, replace).await?;
-    archive::verify(store, &mut open()?, keys::IMPORTING).await?;
+    archive::verify(store, &mut open()?, keys::IMPORTING, beyond(store).await?).await?;
     Ok(summary)
+}
+
+/// More starts than any cluster makes between a backup and the day it is needed.
+const FORGOTTEN: u64 = 1 << 32;
+
+/// Epochs that hosts were given since the export must not be given again: to a
+/// host, the higher one is the later one.
+async fn beyond(store: &dyn Store) -> Result<Transaction, StoreError> {
+    let counter = state::read::<CounterRecord>(store, keys::EPOCH_COUNTER).await?;
+    let last = counter.as_ref().map_or(0, |stored| stored.record.last).saturating_add(FORGOTTEN);
+    Transaction::new()
+        .unless_changed(keys::EPOCH_COUNTER, counter.as_ref())
+        .put_record(keys::EPOCH_COUNTER, &CounterRecord { last })
 }
 
 async fn add_user(
@@ -177,26 +196,16 @@ async fn add_user(
             .map_err(|source| OfflineError::Stdio { verb: "read the password", source })?;
         line.trim_end_matches(['\n', '\r']).to_owned()
     };
-    let limits = Limits {
-        account_attempts: config.sign_in.account_attempts,
-        address_attempts: config.sign_in.address_attempts,
-        lockout: config.sign_in.lockout,
-    };
-    let accounts = Accounts::new(
-        Arc::clone(&cluster.store),
-        Arc::new(SystemClock),
-        Passwords::new(1).await?,
-        limits,
-    );
+    let accounts = accounts(config, cluster).await?;
     let new = NewAccount {
         name: add.name,
         full_name: add.full_name,
-        role: if add.operator { Role::Operator } else { Role::User },
+        role: if add.operator { Role::Operator } else { add.role },
         password: Password::chosen("password", text.clone())?,
     };
     let user = accounts.create(new).await?;
-    tracing::info!(target: "audit", act = "create-user", by = "offline", user = %user.name, uid = user.uid,
-        outcome = "ok");
+    let entry = noted(Act::CreateUser).on("user", &user.name).detail("role", user.role);
+    audit::segment::append(cluster.store.as_ref(), vec![entry]).await?;
     if add.password.generate_password {
         writeln!(output, "{text}")
             .map_err(|source| OfflineError::Stdio { verb: "print the password", source })?;
@@ -204,10 +213,36 @@ async fn add_user(
     Ok(())
 }
 
-async fn add_host(cluster: &Cluster, add: &HostAdd) -> Result<(), OfflineError> {
-    use crate::clock::Clock as _;
-    let credentials = cluster.authority.issue_host(&add.name, SystemClock.now())?;
-    let record = HostRecord { name: add.name.clone(), endpoint: add.endpoint.clone() };
+async fn accounts(config: &Config, cluster: &Cluster) -> Result<Accounts, OfflineError> {
+    let limits = Limits {
+        account_attempts: config.sign_in.account_attempts,
+        address_attempts: config.sign_in.address_attempts,
+        lockout: config.sign_in.lockout,
+    };
+    let (store, passwords) = (Arc::clone(&cluster.store), Passwords::new(1).await?);
+    Ok(Accounts::new(store, Arc::new(SystemClock), passwords, limits))
+}
+
+async fn set_role(
+    config: &Config,
+    cluster: &Cluster,
+    name: &UserName,
+    role: Role,
+) -> Result<(), OfflineError> {
+    accounts(config, cluster).await?.set_role(name, role).await?;
+    let entry = noted(Act::SetRole).on("user", name).detail("role", role);
+    audit::segment::append(cluster.store.as_ref(), vec![entry]).await?;
+    Ok(())
+}
+
+async fn add_host(config: &Config, cluster: &Cluster, add: &HostAdd) -> Result<(), OfflineError> {
+    let (credentials, issued) = cluster.authority.issue_host(
+        &add.name,
+        SystemClock.now(),
+        config.hosts.certificate_days,
+    )?;
+    let record =
+        HostRecord::new(add.name.clone(), add.endpoint.clone(), CredentialRecord::only(issued));
     let key = keys::host(&add.name);
     cluster.store.commit(Transaction::new().put_record(&key, &record)?).await?;
     make_private_dir(&add.credentials_out)?;
@@ -215,7 +250,12 @@ async fn add_host(cluster: &Cluster, add: &HostAdd) -> Result<(), OfflineError> 
     replace_file(&out(CA_FILE), cluster.authority.certificate_pem(), 0o644)?;
     replace_file(&out("host.pem"), &credentials.certificate_pem, 0o644)?;
     replace_file(&out("host-key.pem"), &credentials.key_pem, 0o600)?;
-    tracing::info!(target: "audit", act = "put-host", by = "offline", host.name = %add.name,
-        host.endpoint = %add.endpoint, outcome = "ok");
+    let entry = noted(Act::PutHost).on("host", &add.name).detail("endpoint", &add.endpoint);
+    audit::segment::append(cluster.store.as_ref(), vec![entry]).await?;
     Ok(())
+}
+
+/// An act at this machine.
+fn noted(act: Act) -> Entry {
+    Entry { at: SystemClock.now(), ..Entry::new(act, &Who::offline(), Outcome::Ok) }
 }

@@ -5,15 +5,19 @@
 use std::{net::IpAddr, time::Duration};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, Certificate, CertificateParams, CertificateSigningRequestParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+    SerialNumber,
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::{
     clock::{Clock, Timestamp},
-    names::HostName,
-    state::{self, ClusterCa, ServerCertificate, TransactionExt as _, keys},
+    names::{BadField, HostName},
+    secret::hex,
+    state::{self, ClusterCa, IssuedRecord, ServerCertificate, TransactionExt as _, keys},
     store::{Commit, Store, StoreError, Transaction},
 };
 
@@ -22,8 +26,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The authority outlives every certificate it signs.
 const CA_LIFE_DAYS: u32 = 20 * 365;
 
-/// Between broker and hosts; a host is enrolled anew before that.
-const PEER_LIFE_DAYS: u32 = 5 * 365;
+/// Of a broker towards hosts; each start of a broker makes a new one.
+const CLIENT_LIFE_DAYS: u32 = 5 * 365;
 
 /// Browsers refuse server certificates that live longer than 825 days.
 const SERVER_LIFE_DAYS: u32 = 800;
@@ -49,6 +53,21 @@ pub enum PkiError {
         #[source]
         source: rcgen::Error,
     },
+    /// What a host asks with is no request.
+    #[error(transparent)]
+    Request(BadField),
+    /// The authority's own certificate cannot be read.
+    #[error("the authority's certificate in the store cannot be read")]
+    Stored(#[source] rustls::pki_types::pem::Error),
+}
+
+/// A host's certificate; only the host has the key.
+#[derive(Debug, Clone)]
+pub struct SignedHost {
+    /// The certificate.
+    pub certificate_pem: String,
+    /// What is noted of it.
+    pub issued: IssuedRecord,
 }
 
 /// A certificate and its private key, as PEM.
@@ -70,6 +89,20 @@ pub struct Authority {
 /// not be mistaken for the portal.
 pub fn host_tls_name(host: &HostName) -> String {
     format!("{host}.host.rolltop")
+}
+
+// === impl Credentials ===
+
+impl Credentials {
+    /// With another certificate after its own.
+    #[must_use]
+    pub fn followed_by(mut self, certificate_pem: &str) -> Self {
+        if !self.certificate_pem.ends_with('\n') {
+            self.certificate_pem.push('\n');
+        }
+        self.certificate_pem.push_str(certificate_pem);
+        self
+    }
 }
 
 // === impl Authority ===
@@ -99,19 +132,69 @@ impl Authority {
         &self.record.certificate_pem
     }
 
+    /// SHA-256 of its certificate, by which it can be known beforehand.
+    ///
+    /// # Errors
+    /// If its certificate cannot be read.
+    pub fn fingerprint(&self) -> Result<String, PkiError> {
+        let der = CertificateDer::from_pem_slice(self.certificate_pem().as_bytes());
+        der.map(|der| sha256(&der)).map_err(PkiError::Stored)
+    }
+
     /// For the agent of a host: it may serve, nothing else.
     ///
     /// # Errors
     /// If keys cannot be made.
-    pub fn issue_host(&self, host: &HostName, now: Timestamp) -> Result<Credentials, PkiError> {
-        let name = host_tls_name(host);
-        self.issue(
-            &name,
-            std::slice::from_ref(&name),
-            ExtendedKeyUsagePurpose::ServerAuth,
-            now,
-            PEER_LIFE_DAYS,
-        )
+    pub fn issue_host(
+        &self,
+        host: &HostName,
+        now: Timestamp,
+        life_days: u32,
+    ) -> Result<(Credentials, IssuedRecord), PkiError> {
+        let key = KeyPair::generate().map_err(failed(host.as_str()))?;
+        let signed = self.sign_for_host(host, &key, now, life_days)?;
+        let (certificate_pem, issued) = (signed.certificate_pem, signed.issued);
+        Ok((Credentials { certificate_pem, key_pem: key.serialize_pem() }, issued))
+    }
+
+    /// The same for a key that the host has made. Of its request only the key
+    /// counts, and that it has it.
+    ///
+    /// # Errors
+    /// [`PkiError::Request`] for a request that is not one.
+    pub fn sign_host(
+        &self,
+        host: &HostName,
+        request_pem: &str,
+        now: Timestamp,
+        life_days: u32,
+    ) -> Result<SignedHost, PkiError> {
+        let request = CertificateSigningRequestParams::from_pem(request_pem).map_err(|error| {
+            PkiError::Request(BadField::new(
+                "request_pem",
+                request_pem,
+                format!("a PKCS#10 request in PEM, signed with its own key ({error})"),
+            ))
+        })?;
+        self.sign_for_host(host, &request.public_key, now, life_days)
+    }
+
+    fn sign_for_host(
+        &self,
+        host: &HostName,
+        key: &impl PublicKeyData,
+        now: Timestamp,
+        life_days: u32,
+    ) -> Result<SignedHost, PkiError> {
+        let (name, purpose) = (host_tls_name(host), ExtendedKeyUsagePurpose::ServerAuth);
+        let names = std::slice::from_ref(&name);
+        let certificate = self.sign(&name, names, purpose, now, life_days, key)?;
+        let issued = IssuedRecord {
+            sha256: sha256(certificate.der()),
+            issued_at: now,
+            expires_at: now.after(DAY * life_days),
+        };
+        Ok(SignedHost { certificate_pem: certificate.pem(), issued })
     }
 
     /// For this broker, to command hosts: it may call, nothing else.
@@ -125,7 +208,7 @@ impl Authority {
             &[NAME.to_owned()],
             ExtendedKeyUsagePurpose::ClientAuth,
             now,
-            PEER_LIFE_DAYS,
+            CLIENT_LIFE_DAYS,
         )
     }
 
@@ -193,12 +276,25 @@ impl Authority {
         now: Timestamp,
         life_days: u32,
     ) -> Result<Credentials, PkiError> {
-        let issue = || -> Result<Credentials, rcgen::Error> {
+        let key = KeyPair::generate().map_err(failed(subject))?;
+        let certificate = self.sign(subject, names, purpose, now, life_days, &key)?;
+        Ok(Credentials { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    }
+
+    fn sign(
+        &self,
+        subject: &str,
+        names: &[String],
+        purpose: ExtendedKeyUsagePurpose,
+        now: Timestamp,
+        life_days: u32,
+        key: &impl PublicKeyData,
+    ) -> Result<Certificate, PkiError> {
+        let sign = || -> Result<Certificate, rcgen::Error> {
             let issuer = Issuer::from_ca_cert_pem(
                 &self.record.certificate_pem,
                 KeyPair::from_pem(&self.record.key_pem)?,
             )?;
-            let key = KeyPair::generate()?;
             let mut params = params(subject, now, life_days);
             params.is_ca = IsCa::ExplicitNoCa;
             params.use_authority_key_identifier_extension = true;
@@ -206,12 +302,9 @@ impl Authority {
             params.extended_key_usages = vec![purpose];
             params.subject_alt_names =
                 names.iter().map(|name| alternative_name(name)).collect::<Result<_, _>>()?;
-            Ok(Credentials {
-                certificate_pem: params.signed_by(&key, &issuer)?.pem(),
-                key_pem: key.serialize_pem(),
-            })
+            params.signed_by(key, &issuer)
         };
-        issue().map_err(failed(subject))
+        sign().map_err(failed(subject))
     }
 }
 
@@ -233,6 +326,11 @@ fn params(subject: &str, now: Timestamp, life_days: u32) -> CertificateParams {
     params.distinguished_name.push(DnType::OrganizationName, "Rolltop");
     params.distinguished_name.push(DnType::CommonName, subject);
     params
+}
+
+/// By which a certificate is known, as hexadecimal digits.
+pub fn sha256(der: &[u8]) -> String {
+    hex(&Sha256::digest(der))
 }
 
 fn failed(subject: &str) -> impl FnOnce(rcgen::Error) -> PkiError {

@@ -1,16 +1,31 @@
 //! Which host gets a desktop: a pure function over a snapshot. Every host is
-//! first filtered, with all reasons against it; those left are scored. The
-//! same snapshot gives the same answer.
+//! first filtered, with all reasons against it; those left are scored. The same
+//! snapshot and seed give the same answer.
+//!
+//! Of many hosts, not all are looked at: a walk that the seed begins finds some
+//! that fit, and the best of those is taken. It is nearly as good as the best of
+//! all, costs the same however many hosts there are, and keeps brokers that
+//! place at the same moment from choosing the same host.
 
-use std::{cmp::Reverse, fmt};
+mod filter;
+mod score;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use filter::{NoRoom, Reason, lacks_image, suits};
+pub use score::Score;
 
 use crate::{
     config::Placement as Policy,
     names::{HostName, ImageRef},
-    state::{CapacityRecord, LimitsRecord},
+    state::{CapacityRecord, HostPolicy, LimitsRecord, StorageRecord},
 };
 
 const MIB: i64 = 1 << 20;
+/// Up to so many hosts, each is looked at.
+const FEW: usize = 128;
+/// Of more, so many that fit are compared.
+const ENOUGH: usize = 64;
 
 /// A host as placement sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +34,12 @@ pub struct HostFacts {
     pub name: HostName,
     /// `Err`: why it takes nothing now.
     pub ready: Result<Resources, String>,
+    /// It is to have no desktops.
+    pub draining: bool,
+    /// For pools to choose by.
+    pub labels: BTreeMap<String, String>,
+    /// It failed starts a moment ago: taken only if no other will do.
+    pub set_back: bool,
     /// What desktops have claimed there.
     pub claimed: CapacityRecord,
 }
@@ -34,12 +55,16 @@ pub struct Resources {
     pub memory_available_bytes: i64,
     /// Disk for overlays, bytes.
     pub overlay_free_bytes: i64,
+    /// What has its kept data; none: it did not say.
+    pub storage: Option<StorageRecord>,
     /// Most desktops the host takes.
     pub max_desktops: i64,
     /// The highest number its network has an address for.
     pub highest_number: u32,
     /// What it can start.
     pub images: Vec<KnownImage>,
+    /// Versions that desktops there run from: mounted, and in its memory.
+    pub warm: BTreeSet<String>,
 }
 
 /// A version of an image on a host.
@@ -53,6 +78,22 @@ pub struct KnownImage {
     pub tags: Vec<String>,
 }
 
+/// Where data is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The host that had it last.
+    pub host: HostName,
+    /// What of that host it lies on; none: not known.
+    pub storage: Option<StorageRecord>,
+}
+
+impl Place {
+    /// Whether other hosts reach it.
+    pub fn is_shared(&self) -> bool {
+        self.storage.as_ref().is_some_and(|storage| storage.shared)
+    }
+}
+
 /// What is to be placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Demand {
@@ -62,151 +103,103 @@ pub struct Demand {
     pub limits: LimitsRecord,
     /// Size of the overlay that would be made, MiB; 0: one is there already.
     pub new_overlay_mib: i64,
-    /// The host that has the persistent overlay.
-    pub bound_to: Option<HostName>,
+    /// Where what it keeps is: it has to be started there.
+    pub bound_to: Vec<Place>,
     /// Its number.
     pub number: u32,
+    /// What its pool wants of hosts.
+    pub wishes: HostPolicy,
 }
 
-/// Something against a host.
+/// What is said of one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
-    /// It does not answer, or never has.
-    NotReady(String),
-    /// The kept disk is on this other host.
-    DiskElsewhere(HostName),
-    /// It has not got the image.
-    NoImage(ImageRef),
-    /// It has as many desktops as it takes.
-    Full {
-        /// Most it takes.
-        most: i64,
-    },
-    /// Memory limits would add up too far.
-    MemoryClaimed {
-        /// Needed, MiB.
-        wanted: i64,
-        /// Left to claim, MiB.
-        left: i64,
-    },
-    /// Too little memory is free right now.
-    MemoryLow {
-        /// Available, MiB.
-        available: i64,
-        /// What must be, MiB.
-        reserve: i64,
-    },
-    /// Processor limits would add up too far.
-    CpuClaimed {
-        /// Needed, thousandths.
-        wanted: i64,
-        /// Left to claim, thousandths.
-        left: i64,
-    },
-    /// The overlay does not fit on its disk.
-    DiskFull {
-        /// Size of the overlay and the reserve, MiB.
-        wanted: i64,
-        /// Free, MiB.
-        free: i64,
-    },
-    /// Its network has no address for the number.
-    NumberOutOfRange {
-        /// The number.
-        number: u32,
-        /// The highest it has an address for.
-        highest: u32,
-    },
+pub struct Verdict {
+    /// The host.
+    pub host: HostName,
+    /// `Err`: everything against it.
+    pub outcome: Result<Score, Vec<Reason>>,
 }
-
-/// No host fits: every host with all that is against it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoRoom(pub Vec<(HostName, Vec<Reason>)>);
 
 /// Chooses a host.
 ///
 /// # Errors
 /// [`NoRoom`] with the reasons per host.
-pub fn place(hosts: &[HostFacts], demand: &Demand, policy: Policy) -> Result<HostName, NoRoom> {
-    let mut best = None;
-    let mut against = Vec::new();
-    for host in hosts {
-        let reasons = match &host.ready {
-            Ok(resources) => reasons_against(host, resources, demand, policy),
-            Err(problem) => vec![Reason::NotReady(problem.clone())],
-        };
-        match &host.ready {
-            Ok(resources) if reasons.is_empty() => {
-                let candidate = (score(host, resources, demand), Reverse(&host.name));
-                best = best.max(Some(candidate));
-            }
-            Ok(_) | Err(_) => against.push((host.name.clone(), reasons)),
-        }
-    }
-    match best {
-        Some((_, Reverse(name))) => Ok(name.clone()),
-        None => Err(NoRoom(against)),
-    }
-}
-
-/// Whether no host has the image, which a host may have got just now.
-pub fn lacks_image(NoRoom(hosts): &NoRoom) -> bool {
-    hosts.iter().flat_map(|(_, reasons)| reasons).any(|reason| matches!(reason, Reason::NoImage(_)))
-}
-
-fn reasons_against(
-    host: &HostFacts,
-    has: &Resources,
+pub fn place(
+    hosts: &[HostFacts],
     demand: &Demand,
     policy: Policy,
-) -> Vec<Reason> {
-    let mut reasons = Vec::new();
-    let mut unless = |fits: bool, reason: Reason| {
-        if !fits {
-            reasons.push(reason);
-        }
-    };
-    if let Some(place) = &demand.bound_to {
-        unless(*place == host.name, Reason::DiskElsewhere(place.clone()));
+    seed: u64,
+) -> Result<HostName, NoRoom> {
+    let enough = if hosts.len() <= FEW { usize::MAX } else { ENOUGH };
+    let best = walk(hosts, seed)
+        .filter(|host| filter::fits(host, demand, policy))
+        .take(enough)
+        .max_by_key(|host| rank(host, demand, policy, seed));
+    match best {
+        Some(host) => Ok(host.name.clone()),
+        None => Err(NoRoom(
+            hosts
+                .iter()
+                .map(|host| (host.name.clone(), filter::reasons_against(host, demand, policy)))
+                .collect(),
+        )),
     }
-    let image = || Reason::NoImage(demand.image.clone());
-    unless(has.images.iter().any(|known| known.is(&demand.image)), image());
-    unless(host.claimed.desktops < has.max_desktops, Reason::Full { most: has.max_desktops });
-
-    let claimable = percent(has.memory_bytes / MIB, policy.memory_overcommit_percent);
-    let left = claimable.saturating_sub(host.claimed.memory_mib);
-    let wanted = demand.limits.memory_mib;
-    unless(wanted <= left, Reason::MemoryClaimed { wanted, left: left.max(0) });
-    let available = has.memory_available_bytes / MIB;
-    let reserve = policy.memory_reserve_mib;
-    unless(available >= reserve, Reason::MemoryLow { available, reserve });
-
-    let claimable = percent(has.cpus.saturating_mul(1000), policy.cpu_overcommit_percent);
-    let left = claimable.saturating_sub(host.claimed.cpu_millis);
-    let wanted = demand.limits.cpu_millis;
-    unless(wanted <= left, Reason::CpuClaimed { wanted, left: left.max(0) });
-
-    if demand.new_overlay_mib > 0 {
-        let wanted = demand.new_overlay_mib.saturating_add(policy.overlay_reserve_mib);
-        let free = has.overlay_free_bytes / MIB;
-        unless(wanted <= free, Reason::DiskFull { wanted, free });
-    }
-    let (number, highest) = (demand.number, has.highest_number);
-    unless(number <= highest, Reason::NumberOutOfRange { number, highest });
-    reasons
 }
 
-/// Larger is better: memory left to claim as a share of the host's own, in
-/// thousandths; then fewer desktops.
-fn score(host: &HostFacts, has: &Resources, demand: &Demand) -> (i64, Reverse<i64>) {
-    let total = (has.memory_bytes / MIB).max(1);
-    let claimed = host.claimed.memory_mib.saturating_add(demand.limits.memory_mib);
-    let share = total.saturating_sub(claimed).saturating_mul(1000) / total;
-    (share, Reverse(host.claimed.desktops))
+/// Says of every host what speaks for and against it: those that would do, the
+/// best first, then the others as they came.
+pub fn explain(hosts: &[HostFacts], demand: &Demand, policy: Policy, seed: u64) -> Vec<Verdict> {
+    let (mut fit, unfit): (Vec<&HostFacts>, Vec<&HostFacts>) =
+        hosts.iter().partition(|host| filter::fits(host, demand, policy));
+    fit.sort_by_cached_key(|host| std::cmp::Reverse(rank(host, demand, policy, seed)));
+    let fit = fit.into_iter().map(|host| Verdict {
+        host: host.name.clone(),
+        outcome: Ok(Score::of(host, demand, policy)),
+    });
+    let unfit = unfit.into_iter().map(|host| Verdict {
+        host: host.name.clone(),
+        outcome: Err(filter::reasons_against(host, demand, policy)),
+    });
+    fit.chain(unfit).collect()
 }
 
-fn percent(of: i64, percent: i64) -> i64 {
-    i64::try_from(i128::from(of) * i128::from(percent) / 100).unwrap_or(i64::MAX)
+/// Of two that are as good, the seed chooses.
+fn rank(host: &HostFacts, demand: &Demand, policy: Policy, seed: u64) -> (i64, u64) {
+    (Score::of(host, demand, policy).total(), mix(seed, host.name.as_str()))
+}
+
+/// Every host once, in an order that is the seed's.
+fn walk(hosts: &[HostFacts], seed: u64) -> impl Iterator<Item = &HostFacts> {
+    let count = hosts.len().max(1);
+    let begin = mix(seed, "begin") as usize % count;
+    // Any stride that has no divisor in common with the count meets each once.
+    let mut stride = mix(seed, "stride") as usize % count;
+    while divisor(stride, count) != 1 {
+        stride = (stride + 1) % count.max(2);
+    }
+    (0..hosts.len()).scan(begin, move |at, _| {
+        let here = hosts.get(*at);
+        *at = (*at + stride) % count;
+        here
+    })
+}
+
+fn divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { divisor(b, a % b) }
+}
+
+/// FNV-1a with a last stir: spreads, and is the same everywhere and always.
+fn mix(seed: u64, text: &str) -> u64 {
+    let hash = text.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^ (hash >> 33)
+}
+
+/// The seed for one claim: another for each desktop and try.
+pub fn seed_of(desktop: &str, epoch: u64) -> u64 {
+    mix(epoch, desktop)
 }
 
 /// The highest number a network such as "10.77.0.0/16" has an address for;
@@ -219,10 +212,20 @@ pub fn highest_number(network: &str) -> u32 {
     u32::try_from(addresses.unwrap_or(0).saturating_sub(3)).unwrap_or(u32::MAX)
 }
 
+// === impl Resources ===
+
+impl Resources {
+    /// The version that a reference means there.
+    pub(crate) fn version_of(&self, image: &ImageRef) -> Option<&str> {
+        self.images.iter().find(|known| known.is(image)).map(|known| known.version.as_str())
+    }
+}
+
 // === impl KnownImage ===
 
 impl KnownImage {
-    fn is(&self, wanted: &ImageRef) -> bool {
+    /// Whether a reference means it.
+    pub(crate) fn is(&self, wanted: &ImageRef) -> bool {
         let wanted = wanted.as_str();
         if let Some((image, version)) = wanted.split_once('@') {
             return self.image == image && self.version == version;
@@ -230,46 +233,6 @@ impl KnownImage {
         wanted.split_once(':').is_some_and(|(image, tag)| {
             self.image == image && self.tags.iter().any(|known| known == tag)
         })
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotReady(problem) => write!(f, "it is not ready: {problem}"),
-            Self::DiskElsewhere(host) => write!(f, "the kept disk of this desktop is on {host}"),
-            Self::NoImage(image) => write!(f, "it has no image {image}"),
-            Self::Full { most } => write!(f, "it has the {most} desktops it takes"),
-            Self::MemoryClaimed { wanted, left } => {
-                write!(f, "{wanted} MiB of memory wanted, {left} MiB left to give out")
-            }
-            Self::MemoryLow { available, reserve } => {
-                write!(f, "{available} MiB of memory available, {reserve} MiB must stay so")
-            }
-            Self::CpuClaimed { wanted, left } => {
-                write!(f, "{wanted} thousandths of a processor wanted, {left} left to give out")
-            }
-            Self::DiskFull { wanted, free } => {
-                write!(f, "{wanted} MiB of disk wanted with the reserve, {free} MiB free")
-            }
-            Self::NumberOutOfRange { number, highest } => {
-                write!(f, "its network ends at desktop number {highest}, this would be {number}")
-            }
-        }
-    }
-}
-
-impl fmt::Display for NoRoom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("there is no host yet");
-        }
-        f.write_str("no host has room for this desktop")?;
-        for (host, reasons) in &self.0 {
-            let reasons: Vec<String> = reasons.iter().map(Reason::to_string).collect();
-            write!(f, "; {host}: {}", reasons.join(", "))?;
-        }
-        Ok(())
     }
 }
 

@@ -6,7 +6,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::{TryStreamExt as _, future::BoxFuture};
 use serde::{Deserialize, Serialize};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval, sleep},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -30,6 +33,7 @@ impl Record for BrokerRecord {}
 pub struct Presence {
     store: Arc<dyn Store>,
     name: Arc<str>,
+    lease: Arc<watch::Sender<Option<LeaseId>>>,
 }
 
 // === impl Presence ===
@@ -38,12 +42,23 @@ impl Presence {
     /// A broker that nobody knows of until [`Presence::keep`] runs. Its name is
     /// new with each start.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, name: Uuid::new_v4().simple().to_string().into() }
+        let name = Uuid::new_v4().simple().to_string().into();
+        Self { store, name, lease: Arc::default() }
     }
 
     /// This broker's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The lease that this broker's keys are under; another one after a time
+    /// without the store.
+    pub fn lease(&self) -> watch::Receiver<Option<LeaseId>> {
+        self.lease.subscribe()
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        self.store.as_ref()
     }
 
     /// The others that are alive, or were until a moment ago.
@@ -69,7 +84,10 @@ impl Presence {
         )?;
         match self.store.commit(put).await? {
             // It demands nothing, so there is nothing to conflict with.
-            Commit::Applied(_) | Commit::Conflict { .. } => Ok(lease),
+            Commit::Applied(_) | Commit::Conflict { .. } => {
+                self.lease.send_replace(Some(lease));
+                Ok(lease)
+            }
         }
     }
 

@@ -10,7 +10,11 @@ use axum::{
     routing::get,
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use rolltop_proto::v1::{DESCRIPTORS, broker_server::BrokerServer, storage_server::StorageServer};
+use rolltop_proto::v1::{
+    DESCRIPTORS, audit_server::AuditServer, broker_server::BrokerServer,
+    enrolment_server::EnrolmentServer, hosts_server::HostsServer, people_server::PeopleServer,
+    stats_server::StatsServer, storage_server::StorageServer,
+};
 use tonic::server::NamedService;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceBuilder};
@@ -18,6 +22,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
     gateway::{self, Gateway},
+    metrics::Metrics,
     rpc::{self, Api},
     store::Store,
     web,
@@ -26,6 +31,9 @@ use crate::{
 /// Largest request: a piece of standard input, or a pool with all its users.
 const MAX_REQUEST_BYTES: usize = 1 << 20;
 
+/// A token and a request for a certificate, from anybody.
+const MAX_ENROL_BYTES: usize = 64 << 10;
+
 /// All routes.
 ///
 /// # Errors
@@ -33,6 +41,7 @@ const MAX_REQUEST_BYTES: usize = 1 << 20;
 pub async fn routes(
     api: Api,
     gateway: Arc<Gateway>,
+    metrics: &Metrics,
 ) -> Result<Router, tonic_reflection::server::Error> {
     let store = Arc::clone(&api.store);
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -42,14 +51,26 @@ pub async fn routes(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let broker = BrokerServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let stats = StatsServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let hosts = HostsServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let enrolment = EnrolmentServer::new(api.clone()).max_decoding_message_size(MAX_ENROL_BYTES);
+    let audit = AuditServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let people = PeopleServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let storage = StorageServer::new(api).max_decoding_message_size(MAX_REQUEST_BYTES);
 
     let grpc = Router::new()
         .route_service(&calls_of(&broker), GrpcWebLayer::new().layer(broker))
+        .route_service(&calls_of(&stats), GrpcWebLayer::new().layer(stats))
         .route_service(&calls_of(&storage), GrpcWebLayer::new().layer(storage))
+        .route_service(&calls_of(&people), GrpcWebLayer::new().layer(people))
+        .route_service(&calls_of(&audit), GrpcWebLayer::new().layer(audit))
+        .route_service(&calls_of(&hosts), GrpcWebLayer::new().layer(hosts))
+        // Machines call this one, no browsers.
+        .route_service(&calls_of(&enrolment), enrolment)
         .route_service(&calls_of(&health), health)
         .route_service(&calls_of(&reflection), reflection)
-        .layer(middleware::from_fn(rpc::note_arrival));
+        .layer(middleware::from_fn(rpc::note_arrival))
+        .layer(metrics.calls.clone());
     let header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
     };

@@ -25,7 +25,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::{config, pki::Credentials};
+use crate::{config, pki::Credentials, proxy::Proxies};
 
 /// Streams one client may have open: a page has three or four.
 const MAX_STREAMS: u32 = 128;
@@ -34,7 +34,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// When the machine is out of file descriptors: some will be free again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The address of a client; in the extensions of every request.
+/// The address of a client, as its load balancer tells it; in the extensions of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
@@ -54,6 +54,7 @@ pub struct Server {
     listener: TcpListener,
     tls: TlsAcceptor,
     config: config::Server,
+    proxies: Arc<Proxies>,
     places: Arc<Semaphore>,
 }
 
@@ -68,6 +69,7 @@ impl Server {
         listener: TcpListener,
         credentials: &Credentials,
         config: config::Server,
+        proxies: Proxies,
     ) -> Result<Self, TlsError> {
         let chain = CertificateDer::pem_slice_iter(credentials.certificate_pem.as_bytes());
         let chain = chain.collect::<Result<Vec<_>, _>>().map_err(TlsError::Pem)?;
@@ -82,7 +84,13 @@ impl Server {
                 .map_err(TlsError::Config)?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let places = Arc::new(Semaphore::new(config.max_connections));
-        Ok(Self { listener, tls: TlsAcceptor::from(Arc::new(tls)), config, places })
+        Ok(Self {
+            listener,
+            tls: TlsAcceptor::from(Arc::new(tls)),
+            config,
+            proxies: Arc::new(proxies),
+            places,
+        })
     }
 
     /// Serves until `shutdown`, then lets calls under way end, for a while.
@@ -111,7 +119,7 @@ impl Server {
                 peer,
                 self.tls.clone(),
                 router.clone(),
-                self.config,
+                (self.config, Arc::clone(&self.proxies)),
                 shutdown.clone(),
             );
             connections.spawn(async move {
@@ -138,13 +146,20 @@ impl Server {
 }
 
 async fn serve(
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     tls: TlsAcceptor,
     router: Router,
-    config: config::Server,
+    (config, proxies): (config::Server, Arc<Proxies>),
     shutdown: CancellationToken,
 ) {
+    let peer = match timeout(config.handshake, proxies.client_of(peer, &mut stream)).await {
+        Ok(Ok(client)) => client,
+        Ok(Err(error)) => {
+            return tracing::info!(%peer, %error, "a connection of a load balancer was refused");
+        }
+        Err(_) => return tracing::debug!(%peer, "a load balancer took too long"),
+    };
     let stream = match timeout(config.handshake, tls.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "a TLS handshake failed"),

@@ -6,7 +6,7 @@ use tonic::{Code, Response, Status};
 
 use crate::{
     cli::{Command, Global},
-    connect::{self, Broker, ConnectError, Line, Storage},
+    connect::{self, Audit, Broker, ConnectError, Hosts, Line, People, Stats, Storage},
     env::Environment,
     failure::{Exit, Failure, SIGN_IN_HINT},
     output::Output,
@@ -43,7 +43,12 @@ impl App {
             Command::Desktop(command) => return command.run(self).await,
             Command::Data(command) => command.run(self).await?,
             Command::Host(command) => command.run(self).await?,
+            Command::Place(command) => command.run(self).await?,
             Command::Image(command) => command.run(self).await?,
+            Command::Group(command) => command.run(self).await?,
+            Command::Token(command) => command.run(self).await?,
+            Command::Totp(command) => command.run(self).await?,
+            Command::Audit(command) => return command.run(self).await,
             Command::User(command) => command.run(self).await?,
             Command::Completion { shell } => crate::about::completion(self, shell)?,
             Command::Version => crate::about::version(self)?,
@@ -72,9 +77,34 @@ impl App {
         Ok(self.line().await?.broker())
     }
 
+    /// The same, to hosts' lives.
+    pub(crate) async fn hosts(&self) -> Result<Hosts, Failure> {
+        Ok(self.line().await?.hosts())
+    }
+
     /// The same, to what is kept for users.
     pub(crate) async fn storage(&self) -> Result<Storage, Failure> {
         Ok(self.line().await?.storage())
+    }
+
+    /// The same, to what desktops are doing.
+    pub(crate) async fn stats(&self) -> Result<Stats, Failure> {
+        Ok(self.line().await?.stats())
+    }
+
+    /// The same, to who did what.
+    pub(crate) async fn audit(&self) -> Result<Audit, Failure> {
+        Ok(self.line().await?.audit())
+    }
+
+    /// The same, to accounts, groups and tokens.
+    pub(crate) async fn people(&self) -> Result<People, Failure> {
+        Ok(self.line().await?.people())
+    }
+
+    /// The broker's address, for a person to use elsewhere.
+    pub(crate) fn server_in_use(&self) -> Result<ServerUrl, Failure> {
+        Ok(self.server(&Config::load(&self.env)?))
     }
 
     async fn line(&self) -> Result<Line, Failure> {

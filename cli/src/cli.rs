@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{account, data, desktop, host, image, output::Format, pool, server::ServerUrl, user};
+use crate::{
+    account, audit, data, desktop, group, host, image, output::Format, place, pool,
+    server::ServerUrl, token, totp, user,
+};
 
 const ABOUT: &str = "Desktops that roll open when you sit down";
 
@@ -32,7 +35,8 @@ FILES:
 
 ENVIRONMENT:
   ROLLTOP_SERVER, ROLLTOP_CA   as --server and --ca
-  ROLLTOP_TOKEN                a session token, in place of the stored one
+  ROLLTOP_TOKEN                a session token, or one of `rolltop token create`,
+                               in place of the stored one
   NO_COLOR                     no colours";
 
 /// The whole command line.
@@ -84,12 +88,27 @@ pub(crate) enum Command {
     /// Machines that run desktops
     #[command(subcommand)]
     Host(host::Command),
+    /// Where desktops would be placed, and why
+    #[command(subcommand)]
+    Place(place::Command),
     /// Images that desktops are made from
     #[command(subcommand)]
     Image(image::Command),
     /// Accounts
     #[command(subcommand)]
     User(user::Command),
+    /// Groups of users
+    #[command(subcommand)]
+    Group(group::Command),
+    /// Tokens for programs
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Codes from a device as a second factor of your sign-in
+    #[command(subcommand)]
+    Totp(totp::Command),
+    /// Who did what, from where, and what came of it
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Print a completion script for a shell
     Completion {
         /// For which shell
@@ -131,6 +150,8 @@ mod tests {
             "rolltop desktop show demo/ada",
             "rolltop desktop start demo --user ada --size 1280x800 --time-zone Europe/Berlin",
             "rolltop desktop stop demo",
+            "rolltop desktop freeze demo/ada",
+            "rolltop desktop thaw demo/ada",
             "rolltop desktop exec demo -- ls -l --all",
             "rolltop desktop exec demo --as-root -- id",
             "rolltop desktop shell demo --as-root",
@@ -151,10 +172,21 @@ mod tests {
             "rolltop pool set demo --home volume:10GiB",
             "rolltop pool set demo --home directory:/srv/homes",
             "rolltop pool set demo --home none",
+            "rolltop pool set demo --idle-limit 30min --disconnected-limit 8h --time-limit none --warning 5min",
+            "rolltop pool set demo --max-desktops 20",
+            "rolltop pool set demo --close Back-at-noon",
+            "rolltop pool set demo --reopen --max-desktops none",
             "rolltop desktop open demo",
             "rolltop host list",
             "rolltop host add host-1 https://10.0.0.1:7443",
             "rolltop host remove host-1",
+            "rolltop host enrol-token host-1 --valid 30min",
+            "rolltop host revoke host-1",
+            "rolltop place explain --pool demo --user ada",
+            "rolltop host remove host-1 --force",
+            "rolltop host drain host-1 --deadline 2h --wait",
+            "rolltop host undrain host-1",
+            "rolltop host label host-1 gpu=a40 room-",
             "rolltop image build recipe --store dir --tag stable --format erofs --reuse",
             "rolltop image build recipe --store dir --format directory --shift-ids 100000",
             "rolltop image import demo root.tar.zst --store dir --manifest image.toml --max-size 20GiB",
@@ -171,9 +203,31 @@ mod tests {
             "rolltop image list --store dir",
             "rolltop image tag demo@v1 stable --store dir",
             "rolltop image show demo:stable --store dir",
+            "rolltop audit list --user ada --act put-pool --object pool:demo --outcome refused --from 2h -n 5",
+            "rolltop audit export --from 2026-01-31 --to 2026-02-01T08:00:00Z",
+            "rolltop audit watch --object host:",
+            "rolltop audit acts",
+            "rolltop login --user ada --code 123456",
+            "rolltop totp enrol --password-stdin",
+            "rolltop totp confirm 123456",
+            "rolltop totp disable 123456",
+            "rolltop user reset-totp ada",
+            "rolltop user unlock ada",
+            "rolltop token create backup --scope read,operate --valid 90d",
+            "rolltop token list --all",
+            "rolltop token revoke ab12 --user ada",
+            "rolltop group create staff --description text",
+            "rolltop group add staff ada bob",
+            "rolltop group remove staff bob",
+            "rolltop group members staff",
+            "rolltop group list",
+            "rolltop group delete staff",
+            "rolltop pool set demo --groups staff,guests --users ada",
             "rolltop user list --output json",
             "rolltop user add ada --generate-password --operator",
             "rolltop user add ada --password-stdin",
+            "rolltop user add ada --password-stdin --role auditor",
+            "rolltop user set-role ada admin",
             "rolltop user delete ada",
             "rolltop completion bash",
             "rolltop version",
@@ -188,12 +242,15 @@ mod tests {
             "rolltop",
             "rolltop desktop exec demo",
             "rolltop desktop exec demo --",
+            "rolltop host enrol-token host-1 --valid soon",
             "rolltop data delete demo/ada",
             "rolltop data rollback demo before-upgrade",
             "rolltop data snapshot delete demo before-upgrade",
             "rolltop data grow demo 0",
             "rolltop data export demo",
             "rolltop pool set demo --home volume",
+            "rolltop pool set demo --idle-limit soon",
+            "rolltop pool set demo --close Why --reopen",
             "rolltop pool set demo --home directory:homes",
             "rolltop desktop start demo --size 12",
             "rolltop desktop start demo --size 0x100",
@@ -201,7 +258,13 @@ mod tests {
             "rolltop pool set demo --disk 0",
             "rolltop pool set demo --persistent --volatile",
             "rolltop pool set demo --everyone --users ada",
+            "rolltop pool set demo --everyone --groups staff",
+            "rolltop group add staff",
+            "rolltop token create backup",
+            "rolltop token create backup --scope everything",
             "rolltop user add ada --generate-password --password-stdin",
+            "rolltop user set-role ada king",
+            "rolltop user add ada --operator --role admin",
             "rolltop whoami --output xml",
             "rolltop --server http://h whoami",
             "rolltop login --fingerprint sha256:12",
@@ -210,6 +273,9 @@ mod tests {
             "rolltop image build recipe --store dir --shift-ids 12",
             "rolltop image gc --store dir --older-than soon",
             "rolltop image retire demo@v1 --store dir --reason x --undo",
+            "rolltop audit list --from soon",
+            "rolltop audit list --outcome perhaps",
+            "rolltop audit list -n 0",
             "rolltop completion nosuch",
         ] {
             assert!(parse(line).is_err(), "{line}");

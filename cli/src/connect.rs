@@ -7,7 +7,10 @@
 use std::{io, sync::Arc, time::Duration};
 
 use hyper_util::rt::TokioIo;
-use rolltop_proto::v1::{broker_client::BrokerClient, storage_client::StorageClient};
+use rolltop_proto::v1::{
+    audit_client::AuditClient, broker_client::BrokerClient, hosts_client::HostsClient,
+    people_client::PeopleClient, stats_client::StatsClient, storage_client::StorageClient,
+};
 use rustls::{
     CertificateError,
     pki_types::{InvalidDnsNameError, ServerName},
@@ -38,6 +41,18 @@ pub(crate) type Broker = BrokerClient<InterceptedService<Channel, Bearer>>;
 /// A client of what is kept for users, likewise.
 pub(crate) type Storage = StorageClient<InterceptedService<Channel, Bearer>>;
 
+/// A client of what desktops are doing, likewise.
+pub(crate) type Stats = StatsClient<InterceptedService<Channel, Bearer>>;
+
+/// A client of hosts' lives, likewise.
+pub(crate) type Hosts = HostsClient<InterceptedService<Channel, Bearer>>;
+
+/// A client of accounts, groups and tokens, likewise.
+pub(crate) type People = PeopleClient<InterceptedService<Channel, Bearer>>;
+
+/// A client of who did what, likewise.
+pub(crate) type Audit = AuditClient<InterceptedService<Channel, Bearer>>;
+
 /// A connection, with our token for each call.
 pub(crate) struct Line {
     channel: Channel,
@@ -47,6 +62,22 @@ pub(crate) struct Line {
 impl Line {
     pub(crate) fn broker(self) -> Broker {
         BrokerClient::with_interceptor(self.channel, self.bearer)
+    }
+
+    pub(crate) fn stats(self) -> Stats {
+        StatsClient::with_interceptor(self.channel, self.bearer)
+    }
+
+    pub(crate) fn hosts(self) -> Hosts {
+        HostsClient::with_interceptor(self.channel, self.bearer)
+    }
+
+    pub(crate) fn audit(self) -> Audit {
+        AuditClient::with_interceptor(self.channel, self.bearer)
+    }
+
+    pub(crate) fn people(self) -> People {
+        PeopleClient::with_interceptor(self.channel, self.bearer)
     }
 
     pub(crate) fn storage(self) -> Storage {

@@ -18,6 +18,9 @@ use crate::{
     view::UserView,
 };
 
+/// The reason of a refusal that asks for the second factor.
+const CODE_WANTED: &str = "SECOND_FACTOR_REQUIRED";
+
 /// Options of `login`.
 #[derive(Debug, Args)]
 pub(crate) struct Login {
@@ -27,6 +30,9 @@ pub(crate) struct Login {
     /// Read the password from standard input
     #[arg(long)]
     password_stdin: bool,
+    /// What your authenticator app shows, or a recovery code, if signing in takes one
+    #[arg(long)]
+    code: Option<String>,
     /// Trust the server's certificate with this fingerprint, sha256:…
     #[arg(long, value_name = "SHA256", conflicts_with = "ca")]
     fingerprint: Option<Fingerprint>,
@@ -57,8 +63,15 @@ impl Login {
         let name = user_name(self.user, known.user).await?;
         let question = format!("Password of {} at {server}: ", clean(&name));
         let password = secret::present(&question, self.password_stdin).await?;
-        let request = SignInRequest { name: name.clone(), password };
-        let answer = within(QUICK, broker.sign_in(request)).await.map_err(refused)?;
+        let mut request = SignInRequest { name, password, code: self.code.unwrap_or_default() };
+        let answer = match within(QUICK, broker.sign_in(request.clone())).await {
+            Err(failure) if failure.reason == CODE_WANTED && is_interactive() => {
+                ask("Code of your second factor: ").await?.trim().clone_into(&mut request.code);
+                within(QUICK, broker.sign_in(request)).await
+            }
+            other => other,
+        };
+        let answer = answer.map_err(refused)?;
 
         let user = answer.user.map(UserView::from).ok_or_else(|| {
             Failure::new(Code::Internal, "BAD_ANSWER", "the broker did not say who signed in")
@@ -130,7 +143,9 @@ async fn user_name(given: Option<String>, known: Option<String>) -> Result<Strin
 
 /// "Run rolltop login" is no advice to somebody who just did.
 fn refused(mut failure: Failure) -> Failure {
-    if failure.code == Code::Unauthenticated {
+    if failure.reason == CODE_WANTED {
+        failure.hint = Some("give what your authenticator app shows with --code".to_owned());
+    } else if failure.code == Code::Unauthenticated {
         failure.hint = Some("check the name and the password".to_owned());
     }
     failure

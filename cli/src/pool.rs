@@ -1,9 +1,12 @@
 //! `rolltop pool`: kinds of desktop.
 
-use clap::{ArgGroup, Args, Subcommand};
-use rolltop_proto::v1::{
-    DeletePoolRequest, HomePolicy, Limits, ListPoolsRequest, Pool, PutPoolRequest,
-    home_policy::Kind,
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use rolltop_proto::{
+    egress::Egress,
+    v1::{
+        self, DeletePoolRequest, HomePolicy, HostPolicy, Limits, ListPoolsRequest, NetworkPolicy,
+        Pool, PutPoolRequest, TimeLimits, home_policy::Kind,
+    },
 };
 use serde_json::json;
 use tonic::Code;
@@ -11,6 +14,7 @@ use tonic::Code;
 use crate::{
     app::{App, QUICK, within},
     connect::Broker,
+    duration::{OrNone, parse_or_none},
     failure::Failure,
     size,
     view::{PoolList, PoolView},
@@ -42,7 +46,6 @@ pub(crate) enum Command {
 /// What is not given stays as it is; in a new pool it is the broker's default.
 #[derive(Debug, Default, Args)]
 #[command(group(ArgGroup::new("data").args(["persistent", "volatile"])))]
-#[command(group(ArgGroup::new("who").args(["users", "everyone"])))]
 pub(crate) struct Set {
     /// Name of the pool: lower-case letters, digits and '-'
     pool: String,
@@ -68,6 +71,10 @@ pub(crate) struct Set {
     /// "directory:PATH", such as directory:/srv/homes
     #[arg(long, value_name = "WHERE", value_parser = home)]
     home: Option<Home>,
+    /// Where its desktops may send: "open", or rules of which the first that
+    /// matches decides, such as "allow 10.0.0.0/8 tcp 443, deny all"
+    #[arg(long, value_name = "RULE,…", value_parser = egress)]
+    egress: Option<Rules>,
     /// Most memory, such as 1GiB, or "none"
     #[arg(long, value_name = "SIZE", value_parser = size::mib_or_none)]
     memory: Option<i64>,
@@ -77,14 +84,57 @@ pub(crate) struct Set {
     /// Most processes, or "none"
     #[arg(long, value_name = "NUMBER", value_parser = size::count_or_none)]
     processes: Option<i64>,
+    /// How its desktops lie on hosts: on as many or on as few as can be
+    #[arg(long, value_enum)]
+    strategy: Option<Strategy>,
+    /// Labels that a host must have, such as "gpu,rack=3"; "" for none
+    #[arg(long, value_name = "LABEL,…", value_parser = terms)]
+    require: Option<Terms>,
+    /// Labels that a host must not have
+    #[arg(long, value_name = "LABEL,…", value_parser = terms)]
+    forbid: Option<Terms>,
+    /// Labels of hosts that are taken rather than others
+    #[arg(long, value_name = "LABEL,…", value_parser = terms)]
+    prefer: Option<Terms>,
+    /// Labels of hosts that are taken only rather than none
+    #[arg(long, value_name = "LABEL,…", value_parser = terms)]
+    avoid: Option<Terms>,
+    /// End desktops that nobody has used for so long, such as 30min, or "none"
+    #[arg(long, value_name = "TIME", value_parser = parse_or_none)]
+    idle_limit: Option<OrNone>,
+    /// End desktops that nobody has been connected to for so long, or "none"
+    #[arg(long, value_name = "TIME", value_parser = parse_or_none)]
+    disconnected_limit: Option<OrNone>,
+    /// End desktops so long after their start, or "none"
+    #[arg(long, value_name = "TIME", value_parser = parse_or_none)]
+    time_limit: Option<OrNone>,
+    /// Tell users so long before, or "none"
+    #[arg(long, value_name = "TIME", value_parser = parse_or_none)]
+    warning: Option<OrNone>,
+    /// Most desktops at once, or "none"
+    #[arg(long, value_name = "NUMBER", value_parser = size::count_or_none)]
+    max_desktops: Option<i64>,
+    /// Take no new desktops, and tell users why
+    #[arg(long, value_name = "SENTENCE", conflicts_with = "reopen")]
+    close: Option<String>,
+    /// Take desktops again
+    #[arg(long)]
+    reopen: bool,
+    /// How many desktops are made ahead of their users, over all hosts; 0 for
+    /// none. Only in volatile pools
+    #[arg(long, value_name = "NUMBER")]
+    warm: Option<u32>,
     /// Container runtime
     #[arg(long)]
     runtime: Option<String>,
-    /// Who may use it
+    /// Who may use it, with --groups: these and nobody else
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     users: Vec<String>,
+    /// Whose members may use it, with --users: these and nobody else
+    #[arg(long, value_name = "GROUP,…", value_delimiter = ',')]
+    groups: Vec<String>,
     /// Everyone who can sign in may use it
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["users", "groups"])]
     everyone: bool,
 }
 
@@ -128,19 +178,68 @@ impl Set {
         put(&mut pool.image, self.image);
         put(&mut pool.overlay_size_mib, self.disk);
         put(&mut pool.runtime, self.runtime);
+        put(&mut pool.warm, self.warm);
         put(&mut pool.home, self.home.map(|Home(home)| home));
+        put(&mut pool.network, self.egress.map(|Rules(egress)| Some(NetworkPolicy { egress })));
         put(&mut limits.memory_mib, self.memory);
         put(&mut limits.cpu_millis, self.cpus);
         put(&mut limits.pids, self.processes);
         pool.limits = Some(limits);
+        let mut hosts = pool.hosts.take().unwrap_or_default();
+        put(&mut hosts.strategy, self.strategy.map(|strategy| strategy.of_the_api().into()));
+        put(&mut hosts.require, self.require.map(|Terms(terms)| terms));
+        put(&mut hosts.forbid, self.forbid.map(|Terms(terms)| terms));
+        put(&mut hosts.prefer, self.prefer.map(|Terms(terms)| terms));
+        put(&mut hosts.avoid, self.avoid.map(|Terms(terms)| terms));
+        pool.hosts = Some(hosts).filter(|hosts| *hosts != HostPolicy::default());
+        let mut times = pool.time_limits.take().unwrap_or_default();
+        put(&mut times.idle, self.idle_limit.map(api_span));
+        put(&mut times.disconnected, self.disconnected_limit.map(api_span));
+        put(&mut times.total, self.time_limit.map(api_span));
+        put(&mut times.warning, self.warning.map(api_span));
+        pool.time_limits = Some(times).filter(|times| *times != TimeLimits::default());
+        // More than there can be numbers is as good as none.
+        let most = self.max_desktops.map(|most| u32::try_from(most).unwrap_or(u32::MAX));
+        put(&mut pool.max_desktops, most);
+        put(&mut pool.closed, self.close.or(self.reopen.then(String::new)));
         if self.persistent || self.volatile {
             pool.persistent = self.persistent;
         }
-        if self.everyone || !self.users.is_empty() {
-            pool.users = self.users;
+        if self.everyone || !self.users.is_empty() || !self.groups.is_empty() {
+            (pool.users, pool.groups) = (self.users, self.groups);
         }
         pool
     }
+}
+
+/// How a pool's desktops lie on hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Strategy {
+    /// On as many hosts as there are
+    Spread,
+    /// On as few as there can be
+    Pack,
+    /// As the broker's configuration says
+    Default,
+}
+
+impl Strategy {
+    fn of_the_api(self) -> v1::Strategy {
+        match self {
+            Self::Spread => v1::Strategy::Spread,
+            Self::Pack => v1::Strategy::Pack,
+            Self::Default => v1::Strategy::Unspecified,
+        }
+    }
+}
+
+/// Checked by the broker.
+#[derive(Clone, Debug)]
+struct Terms(Vec<String>);
+
+fn terms(text: &str) -> Result<Terms, String> {
+    let terms = text.split(',').map(str::trim).filter(|term| !term.is_empty());
+    Ok(Terms(terms.map(str::to_owned).collect()))
 }
 
 /// None: in the overlay.
@@ -157,6 +256,24 @@ fn home(text: &str) -> Result<Home, String> {
         }
     };
     Ok(Home(Some(HomePolicy { kind: Some(kind) })))
+}
+
+/// Each in its one spelling.
+#[derive(Clone, Debug)]
+struct Rules(Vec<String>);
+
+fn egress(text: &str) -> Result<Rules, String> {
+    if text == "open" {
+        return Ok(Rules(Vec::new()));
+    }
+    let rules: Vec<&str> = text.split(',').map(str::trim).collect();
+    Egress::parse(&rules)
+        .map(|egress| Rules(egress.to_texts()))
+        .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}
+
+fn api_span(OrNone(span): OrNone) -> Option<prost_types::Duration> {
+    span.and_then(|span| prost_types::Duration::try_from(span).ok())
 }
 
 fn put<T>(field: &mut T, value: Option<T>) {
@@ -215,6 +332,24 @@ mod tests {
         let open = Set { pool: "demo".into(), everyone: true, volatile: true, ..Set::default() };
         let pool = open.applied_to(Some(present));
         assert!(pool.users.is_empty() && !pool.persistent);
+        let warm = Set { warm: Some(3), ..Set::default() }.applied_to(Some(pool));
+        assert_eq!(Set::default().applied_to(Some(warm.clone())).warm, 3, "as it was");
+        assert_eq!(Set { warm: Some(0), ..Set::default() }.applied_to(Some(warm)).warm, 0);
+    }
+
+    #[test]
+    fn rules_of_the_network_are_read_and_taken_back() {
+        let Rules(rules) = egress("allow 10.0.0.0/8 tcp 443,deny  all").unwrap();
+        assert_eq!(rules, ["allow 10.0.0.0/8 tcp 443", "deny all"]);
+        let set = Set { egress: Some(Rules(rules.clone())), ..Set::default() };
+        let pool = set.applied_to(None);
+        assert_eq!(pool.network.as_ref().unwrap().egress, rules);
+        assert_eq!(Set::default().applied_to(Some(pool.clone())).network, pool.network);
+        let open = Set { egress: egress("open").ok(), ..Set::default() };
+        assert!(open.applied_to(Some(pool)).network.unwrap().egress.is_empty());
+        let faults = egress("deny all, permit all, allow x").unwrap_err();
+        assert!(faults.contains("rule 2") && faults.contains("rule 3"), "{faults}");
+        assert!(egress("").is_err());
     }
 
     #[test]

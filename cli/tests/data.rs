@@ -24,6 +24,13 @@ fn data_is_listed_and_worked_on() {
     assert_eq!(cloned["data"]["id"], "demo/bob");
     let grown = rig.run(&["data", "grow", "demo", "2GiB", "-o", "json"]);
     assert_eq!((grown.code(), &grown.error()["reason"]), (6, &json!("OPERATORS_ONLY")));
+    let adopted = rig.run(&["data", "adopt", "host-1", "-o", "json"]).json();
+    assert_eq!(
+        (&adopted["adopted"][0]["id"], &adopted["left"]),
+        (&json!("demo-keep/ada"), &json!([]))
+    );
+    let nowhere = rig.run(&["data", "adopt", "host-9"]);
+    assert_eq!(nowhere.stderr, "error: there is no host host-9\n");
     let deleted = rig.run(&["data", "delete", "demo/ada", "--yes"]);
     assert_eq!(deleted.code(), 8);
     let sentence = "error: demo/ada is in use by desktop demo/ada; stop that first\n";

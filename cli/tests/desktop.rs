@@ -49,6 +49,18 @@ fn a_start_tells_each_phase_with_its_own_time() {
 }
 
 #[test]
+fn a_restart_starts_whether_or_not_there_was_one() {
+    let rig = Rig::signed_in();
+    let done = rig.run(&["desktop", "restart", "demo"]);
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    assert!(done.stdout.starts_with("desktop demo/ada is running on host-1"), "{}", done.stdout);
+    // None ran, and what is started tells its own story.
+    let done = rig.run(&["desktop", "restart", "broken"]);
+    assert_eq!(done.code(), 1);
+    assert!(done.stderr.contains("the session ended at once"), "{}", done.stderr);
+}
+
+#[test]
 fn a_start_at_a_terminal_draws_and_clears_a_bar() {
     let rig = Rig::signed_in();
     let mut terminal = rig.at_terminal(&["desktop", "start", "demo"]);
@@ -138,7 +150,7 @@ fn waiting_has_an_end() {
 fn what_is_not_there_is_not_found() {
     let rig = Rig::signed_in();
     let done = rig.run(&["desktop", "show", "nosuch", "-o", "json"]);
-    assert_eq!((done.code(), &done.error()["reason"]), (4, &json!("DESKTOP_NOT_FOUND")));
+    assert_eq!((done.code(), &done.error()["reason"]), (4, &json!("UNKNOWN_DESKTOP")));
 }
 
 #[test]

@@ -24,6 +24,29 @@ fn pools_are_listed_shown_and_changed_in_part() {
 }
 
 #[test]
+fn a_pool_says_on_which_hosts_it_may_lie() {
+    let rig = Rig::signed_in();
+    let wanted = ["--strategy", "pack", "--require", "gpu, rack=3", "--avoid", "old", "-o", "json"];
+    let hosts = rig.run(&[&["pool", "set", "lab"], &wanted[..]].concat()).json()["hosts"].clone();
+    assert_eq!((&hosts["strategy"], &hosts["avoid"]), (&json!("pack"), &json!(["old"])));
+    assert_eq!((&hosts["require"], &hosts["forbid"]), (&json!(["gpu", "rack=3"]), &json!([])));
+    let told = rig.run(&["pool", "set", "lab", "--prefer", "ssd"]).stdout;
+    assert!(told.contains("prefer ssd"), "{told}");
+    assert!(rig.run(&["pool", "set", "lab", "--prefer", ""]).stdout.contains("any"));
+}
+
+#[test]
+fn a_desktop_is_frozen_and_a_refusal_is_told() {
+    let rig = Rig::signed_in();
+    let done = rig.run(&["desktop", "freeze", "demo"]);
+    assert_eq!(done.stdout, "desktop demo/ada is frozen; `rolltop desktop thaw` lets it go on\n");
+    let json = rig.run(&["desktop", "freeze", "demo", "-o", "json"]).json();
+    assert_eq!(json["desktop"]["state"], "frozen");
+    let done = rig.run(&["desktop", "thaw", "demo"]);
+    assert!(done.stderr.contains("only operators may"), "{}", done.stderr);
+}
+
+#[test]
 fn a_desktop_is_stopped() {
     let rig = Rig::signed_in();
     let done = rig.run(&["desktop", "stop", "demo"]);

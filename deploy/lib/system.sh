@@ -121,7 +121,7 @@ host_addresses() {
 enrol() {
     begin 'Preparing accounts and the host'
     make_user "$USER_NAME"
-    make_user "$OPERATOR" --operator
+    make_user "$OPERATOR" --role admin
     local endpoint=https://127.0.0.1:$AGENT_PORT
     if [[ $(cat "$STATE/credentials/endpoint" 2>/dev/null) != "$endpoint" ]]; then
         "$BIN/rolltop-broker" --config "$STATE/broker.toml" host add "$HOST_NAME" --endpoint "$endpoint" \

@@ -22,10 +22,13 @@ use crate::{
     extra::ExtraBind,
     paths::{DISPLAY_DIR_INSIDE, DesktopPaths, INIT_INSIDE},
     request::{Account, Limits},
+    watches,
 };
 
 /// Period of the CPU quota, microseconds: the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
+/// In OCI resources.
+const UNLIMITED: i64 = -1;
 
 /// Paths of `/proc` and `/sys` that tell about the host or change it.
 const MASKED: [&str; 10] = [
@@ -66,6 +69,8 @@ pub struct Ingredients<'a> {
     pub limits: Limits,
     /// The user, and the directory of the host that is their home.
     pub home: Option<(&'a str, &'a Path)>,
+    /// Whether the runtime can keep its use of inotify apart from others'.
+    pub own_watches: bool,
 }
 
 /// The configuration of a desktop's container.
@@ -84,16 +89,19 @@ pub fn container(from: &Ingredients<'_>) -> Result<Spec, OciSpecError> {
         .no_new_privileges(true)
         .build()?;
     let ids = id_mappings(&from.ids)?;
-    let linux = LinuxBuilder::default()
+    let mut linux = LinuxBuilder::default()
         .namespaces(namespaces()?)
         .uid_mappings(ids.clone())
         .gid_mappings(ids)
         .cgroups_path(from.paths.cgroup())
-        .resources(resources(from.limits)?)
+        .resources(first_resources(from.limits)?)
         .masked_paths(MASKED.map(str::to_owned))
         .readonly_paths(READ_ONLY.map(str::to_owned))
-        .seccomp(profile::default_seccomp(NestedNamespaces::Denied))
-        .build()?;
+        .seccomp(profile::default_seccomp(NestedNamespaces::Denied));
+    if from.own_watches {
+        linux = linux.sysctl(watches::of_a_desktop());
+    }
+    let linux = linux.build()?;
     SpecBuilder::default()
         .version("1.0.2")
         .hostname(from.host_name)
@@ -188,19 +196,50 @@ fn id_mappings(ids: &IdMap) -> Result<Vec<LinuxIdMapping>, OciSpecError> {
     ranges.into_iter().map(mapping).collect()
 }
 
-fn resources(limits: Limits) -> Result<LinuxResources, OciSpecError> {
+/// What is not limited is not mentioned: the kernel's own default holds.
+fn first_resources(limits: Limits) -> Result<LinuxResources, OciSpecError> {
+    resources(limits.memory_mib.map(bytes), limits.cpu_millis.map(quota), limits.pids.map(count))
+}
+
+/// Limits for a container that has some already: what is not limited any more
+/// is said so.
+///
+/// # Errors
+/// A value the OCI types refuse; the agent's own fault.
+pub fn new_resources(limits: Limits) -> Result<LinuxResources, OciSpecError> {
+    resources(
+        Some(limits.memory_mib.map_or(UNLIMITED, bytes)),
+        Some(limits.cpu_millis.map_or(UNLIMITED, quota)),
+        Some(limits.pids.map_or(UNLIMITED, count)),
+    )
+}
+
+fn bytes(mib: u64) -> i64 {
+    mib.checked_mul(1 << 20).map_or(i64::MAX, count)
+}
+
+fn quota(millis: u64) -> i64 {
+    millis.checked_mul(CPU_PERIOD_US).map_or(i64::MAX, |product| count(product / 1_000))
+}
+
+fn count(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn resources(
+    memory: Option<i64>,
+    quota: Option<i64>,
+    pids: Option<i64>,
+) -> Result<LinuxResources, OciSpecError> {
     let mut resources = LinuxResourcesBuilder::default();
-    if let Some(mib) = limits.memory_mib {
-        let bytes = i64::try_from(mib << 20).unwrap_or(i64::MAX);
+    if let Some(bytes) = memory {
         resources = resources.memory(LinuxMemoryBuilder::default().limit(bytes).build()?);
     }
-    if let Some(millis) = limits.cpu_millis {
-        let quota = i64::try_from(millis * CPU_PERIOD_US / 1_000).unwrap_or(i64::MAX);
+    if let Some(quota) = quota {
         let cpu = LinuxCpuBuilder::default().period(CPU_PERIOD_US).quota(quota).build()?;
         resources = resources.cpu(cpu);
     }
-    if let Some(pids) = limits.pids {
-        let limit = i64::try_from(pids).unwrap_or(i64::MAX);
+    if let Some(limit) = pids {
         resources = resources.pids(LinuxPidsBuilder::default().limit(limit).build()?);
     }
     resources.build()
@@ -365,6 +404,7 @@ mod tests {
             extra_dirs: &[ExtraBind { host: "/lib/modules/6.1".into(), inside: "/m".into() }],
             limits,
             home: Some(("alice", Path::new("/r/desktops/7/home/disk"))),
+            own_watches: true,
         })
         .unwrap()
     }

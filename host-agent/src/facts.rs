@@ -11,7 +11,7 @@ use crate::host::Host;
 /// # Errors
 /// `/proc` or the state directory cannot be read.
 pub fn host_info(host: &Host) -> io::Result<v1::HostInfo> {
-    let memory = fs::read_to_string("/proc/meminfo")?;
+    let memory = Memory::read()?;
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let cpus = std::thread::available_parallelism()?.get() as u64;
     Ok(v1::HostInfo {
@@ -19,14 +19,37 @@ pub fn host_info(host: &Host) -> io::Result<v1::HostInfo> {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         cpus: signed(cpus),
-        memory_bytes: signed(kibibytes(&memory, "MemTotal:") << 10),
-        memory_available_bytes: signed(kibibytes(&memory, "MemAvailable:") << 10),
+        memory_bytes: signed(memory.total),
+        memory_available_bytes: signed(memory.available),
         overlay_free_bytes: signed(host.overlay_free_bytes()?),
         desktops: signed(host.registry.len() as u64),
-        max_desktops: i64::from(host.config.max_desktops),
+        max_desktops: signed(host.registry.max_desktops() as u64),
         network: host.config.network.addresses.network().to_string(),
         runtime: host.runtimes.default_name().to_owned(),
+        storage_id: host.overlays.storage_id().to_string(),
+        storage_shared: host.overlays.is_shared(),
     })
+}
+
+/// Memory of the host, bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// All of it.
+    pub total: u64,
+    /// Free, or can be made so without swapping.
+    pub available: u64,
+}
+
+impl Memory {
+    /// As it is now.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn read() -> io::Result<Self> {
+        let text = fs::read_to_string("/proc/meminfo")?;
+        let bytes = |key| kibibytes(&text, key) << 10;
+        Ok(Self { total: bytes("MemTotal:"), available: bytes("MemAvailable:") })
+    }
 }
 
 /// A line of `/proc/meminfo`; 0 when it is not there.

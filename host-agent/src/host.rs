@@ -3,29 +3,32 @@
 use std::{
     fs::{self, DirBuilder},
     io,
+    net::Ipv4Addr,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use rolltop_launcher::{
     LaunchError,
     cgroup::{Cgroup, CgroupError, Hierarchies},
 };
-use rolltop_overlay::{Overlays, Sharing, StoreError, deisolate, isolate};
+use rolltop_overlay::{Overlays, StoreError, deisolate, isolate};
 use rustix::mount::{MountFlags, mount};
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
 use crate::{
     address::Number,
-    config::{Config, NetworkConfig},
+    config::{Config, Live, NetworkConfig},
+    metrics::{Metrics, MetricsError},
     network::{Network, NetworkError},
     paths::Paths,
     registry::Registry,
     runtime::RuntimeSet,
     storage::{self, Storage, StorageError},
     volumes::Jobs,
+    watches,
     work::blocking,
 };
 
@@ -36,8 +39,10 @@ const RESOLV_CONF: [&str; 2] = ["/run/systemd/resolve/resolv.conf", "/etc/resolv
 /// The parts a desktop is made with.
 #[derive(Debug)]
 pub struct Host {
-    /// The configuration.
+    /// The configuration the agent was started with.
     pub config: Config,
+    /// What of it can change.
+    live: RwLock<Arc<Live>>,
     /// Where things lie.
     pub paths: Paths,
     /// Bridge and links.
@@ -56,6 +61,8 @@ pub struct Host {
     pub lanes: Semaphore,
     /// The desktops.
     pub registry: Registry,
+    /// What is counted and measured.
+    pub metrics: Metrics,
     /// `/etc/resolv.conf` of desktops.
     pub resolv_conf: String,
 }
@@ -89,6 +96,9 @@ pub enum HostError {
     /// The image stores, or the base roots from them.
     #[error("the image stores cannot be used")]
     Storage(#[from] StorageError),
+    /// What is counted and measured.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The launcher's helper program.
     #[error("the launcher's helper program {program} cannot be used")]
     Launcher {
@@ -128,19 +138,59 @@ impl Host {
                 program: config.launcher.display().to_string(),
                 source,
             })?;
+        watches::raise(paths.run(), config.max_desktops)
+            .map_err(|source| HostError::io("raise", "the limits of inotify", source))?;
+        let resolv_conf = resolv_conf(&config.network);
         Ok(Self {
-            network: Network::set_up(&config.network, paths.run()).await?,
+            network: Network::set_up(&config.network, name_servers(&resolv_conf), paths.run())
+                .await?,
             overlays: open_overlays(&config, &paths).map_err(HostError::Overlays)?,
             jobs: Arc::default(),
             storage: Storage::open(&config, &paths)?,
             hierarchies: Hierarchies::detect()?,
             lanes: Semaphore::new(config.start_lanes),
             registry: Registry::new(config.max_desktops as usize),
-            resolv_conf: resolv_conf(&config.network),
+            metrics: Metrics::new()?,
+            resolv_conf,
             runtimes,
             paths,
+            live: RwLock::new(Arc::new(config.live())),
             config,
         })
+    }
+
+    /// What can change while the agent runs, as it is now.
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces it. Desktops that are there stay, even if they are more than may
+    /// be from now on.
+    pub fn set_live(self: &Arc<Self>, new: Live) {
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        self.registry.set_max_desktops(new.max_desktops as usize);
+        let (before, now) = (live.start_lanes, new.start_lanes);
+        self.lanes.add_permits(now.saturating_sub(before));
+        let fewer = before.saturating_sub(now);
+        let taken = self.lanes.forget_permits(fewer);
+        if let Ok(used @ 1..) = u32::try_from(fewer - taken) {
+            // They go as soon as the starts in them are through.
+            let host = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Ok(lanes) = host.lanes.acquire_many(used).await {
+                    lanes.forget();
+                }
+            });
+        }
+        *live = Arc::new(new);
+    }
+
+    /// A place in the lanes; waits for one.
+    ///
+    /// # Errors
+    /// Never: the lanes are not closed.
+    pub async fn lane(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.metrics.waiting(self.lanes.acquire()).await
     }
 
     /// Free bytes of the filesystem where overlays lie.
@@ -172,6 +222,11 @@ impl Host {
             blocking(move || storage::take_away(&config, &paths)).await
         };
         errors.extend(taken.into_iter().map(HostError::Storage));
+        errors.extend(
+            watches::lower(paths.run())
+                .err()
+                .map(|source| HostError::io("put back", "the limits of inotify", source)),
+        );
         errors.extend(remove_cgroup_parent(&config.cgroup_parent));
         errors.extend(deisolate(paths.run()).err().map(HostError::RunDir));
         if errors.is_empty() {
@@ -196,7 +251,7 @@ impl HostError {
 
 fn open_overlays(config: &Config, paths: &Paths) -> Result<Overlays, StoreError> {
     let own = paths.overlays();
-    Overlays::open_apart(&own, config.kept_dir.as_ref().unwrap_or(&own), Sharing::Detect)
+    Overlays::open_apart(&own, config.kept_dir.as_ref().unwrap_or(&own), config.kept_sharing)
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<(), HostError> {
@@ -267,11 +322,29 @@ fn write_init(path: &Path) -> Result<(), HostError> {
     write().map_err(failed)
 }
 
+/// Those of `resolv.conf(5)` that desktops can use.
+fn name_servers(resolv_conf: &str) -> Vec<Ipv4Addr> {
+    let lines = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
+    lines.filter_map(|address| address.trim().parse().ok()).collect()
+}
+
 fn resolv_conf(config: &NetworkConfig) -> String {
     if config.dns.is_empty() {
         // A host without either file has no names to resolve.
         RESOLV_CONF.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default()
     } else {
         config.dns.iter().map(|server| format!("nameserver {server}\n")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_servers_are_read_as_programs_read_them() {
+        let text = "search x\nnameserver 192.0.2.1\n# nameserver 192.0.2.9\n  nameserver\t192.0.2.2 \n\
+                    nameserver ::1\nnameserver none\n";
+        assert_eq!(name_servers(text), [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)]);
     }
 }

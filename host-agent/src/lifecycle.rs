@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! Planned ─Prepare→ Preparing ─Launch→ Starting ─Ready→ Running ─Stop→ Stopping ─Released→ Gone
-//!    └───────────────────┴──────────────────┴── Fail → Failed ─Stop→ Stopping
+//!    └───────────────────┴──────────────────┴── Fail → Failed
+//!                                  Running ─Freeze→ Frozen ─Thaw→ Running, ─Stop→ Stopping
+//!            made ahead of its user: Starting ─Warmed→ Warm ─Assign→ Starting, ─Stop→ Stopping
 //! ```
 //!
 //! * A start that fails goes to `Failed` only after everything it made has
@@ -10,6 +12,8 @@
 //! * `Stop` is allowed wherever something may exist; `Gone` and `Failed` end.
 //! * A logout, a crash, an operator's stop and the end of init are all `Stop`:
 //!   what differs is the [`EndReason`], not the way.
+//! * `Warm` is left once and never entered again: what has had a user, however
+//!   shortly, is given to nobody else.
 
 use std::fmt;
 
@@ -25,8 +29,12 @@ pub enum State {
     Preparing,
     /// The container or its session is coming up.
     Starting,
+    /// Only the session is missing: it waits for its user.
+    Warm,
     /// The display answered.
     Running,
+    /// All its processes are held still, as they were.
+    Frozen,
     /// Being taken down.
     Stopping,
     /// Nothing is left.
@@ -42,8 +50,18 @@ pub enum Event {
     Prepare,
     /// Its container is begun.
     Launch,
+    /// Its init runs, and it has no user yet.
+    Warmed,
+    /// It gets a user.
+    Assign,
     /// Its display answered.
     Ready,
+    /// It shall be held still.
+    Freeze,
+    /// It shall go on.
+    Thaw,
+    /// What it may use changes.
+    Adjust,
     /// It shall end.
     Stop,
     /// All it had is released.
@@ -85,26 +103,83 @@ impl State {
     /// # Errors
     /// The pair makes no sense.
     pub fn after(self, event: Event) -> Result<Self, Illegal> {
-        use Event::{Fail, Launch, Prepare, Ready, Released, Stop};
-        use State::{Failed, Gone, Planned, Preparing, Running, Starting, Stopping};
+        use Event::{
+            Adjust, Assign, Fail, Freeze, Launch, Prepare, Ready, Released, Stop, Thaw, Warmed,
+        };
+        use State::{Failed, Frozen, Gone, Planned, Preparing, Running, Starting, Stopping, Warm};
         match (self, event) {
             (Planned, Prepare) => Ok(Preparing),
             (Preparing, Launch) => Ok(Starting),
+            (Starting, Warmed) => Ok(Warm),
+            (Warm, Assign) => Ok(Starting),
             (Starting, Ready) => Ok(Running),
-            (Planned | Preparing | Starting | Running, Stop) => Ok(Stopping),
+            // Twice is as good as once.
+            (Running | Frozen, Freeze) => Ok(Frozen),
+            (Running | Frozen, Thaw) => Ok(Running),
+            // It changes no state, but needs one in which there are processes.
+            (same @ (Warm | Running | Frozen), Adjust) => Ok(same),
+            (Planned | Preparing | Starting | Warm | Running | Frozen, Stop) => Ok(Stopping),
             // A second request to stop joins the first.
             (Stopping, Stop) => Ok(Stopping),
             (Stopping, Released) => Ok(Gone),
             (Planned | Preparing | Starting | Stopping, Fail) => Ok(Failed),
-            (from @ Planned, event @ (Launch | Ready | Released))
-            | (from @ Preparing, event @ (Prepare | Ready | Released))
-            | (from @ Starting, event @ (Prepare | Launch | Released))
-            | (from @ Running, event @ (Prepare | Launch | Ready | Released | Fail))
-            | (from @ Stopping, event @ (Prepare | Launch | Ready))
+            (
+                from @ Planned,
+                event @ (Launch | Warmed | Assign | Ready | Freeze | Thaw | Adjust | Released),
+            )
+            | (
+                from @ Preparing,
+                event @ (Prepare | Warmed | Assign | Ready | Freeze | Thaw | Adjust | Released),
+            )
+            | (
+                from @ Starting,
+                event @ (Prepare | Launch | Assign | Freeze | Thaw | Adjust | Released),
+            )
+            | (
+                from @ Warm,
+                event @ (Prepare | Launch | Warmed | Ready | Freeze | Thaw | Released | Fail),
+            )
+            | (
+                from @ (Running | Frozen),
+                event @ (Prepare | Launch | Warmed | Assign | Ready | Released | Fail),
+            )
+            | (
+                from @ Stopping,
+                event @ (Prepare | Launch | Warmed | Assign | Ready | Freeze | Thaw | Adjust),
+            )
             | (
                 from @ (Gone | Failed),
-                event @ (Prepare | Launch | Ready | Stop | Released | Fail),
+                event @ (Prepare | Launch | Warmed | Assign | Ready | Freeze | Thaw | Adjust | Stop
+                | Released | Fail),
             ) => Err(Illegal { from, event }),
+        }
+    }
+
+    /// All there are, in the order of a life.
+    pub const ALL: [Self; 9] = [
+        Self::Planned,
+        Self::Preparing,
+        Self::Starting,
+        Self::Warm,
+        Self::Running,
+        Self::Frozen,
+        Self::Stopping,
+        Self::Gone,
+        Self::Failed,
+    ];
+
+    /// The word for people, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Preparing => "preparing",
+            Self::Starting => "starting",
+            Self::Warm => "warm",
+            Self::Running => "running",
+            Self::Frozen => "frozen",
+            Self::Stopping => "stopping",
+            Self::Gone => "gone",
+            Self::Failed => "failed",
         }
     }
 
@@ -116,15 +191,7 @@ impl State {
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Planned => "planned",
-            Self::Preparing => "preparing",
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Stopping => "stopping",
-            Self::Gone => "gone",
-            Self::Failed => "failed",
-        })
+        f.write_str(self.as_str())
     }
 }
 
@@ -133,7 +200,12 @@ impl fmt::Display for Event {
         f.write_str(match self {
             Self::Prepare => "be prepared",
             Self::Launch => "be launched",
+            Self::Warmed => "wait for a user",
+            Self::Assign => "be given to a user",
             Self::Ready => "become ready",
+            Self::Freeze => "be frozen",
+            Self::Thaw => "be thawed",
+            Self::Adjust => "have its limits changed",
             Self::Stop => "be stopped",
             Self::Released => "be released",
             Self::Fail => "fail",
@@ -142,6 +214,10 @@ impl fmt::Display for Event {
 }
 
 impl EndReason {
+    /// All there are.
+    pub const ALL: [Self; 5] =
+        [Self::Logout, Self::Stopped, Self::InitExited, Self::OutOfMemory, Self::SessionFailed];
+
     /// Stable word for programs.
     pub fn code(self) -> &'static str {
         match self {
@@ -158,17 +234,19 @@ impl EndReason {
 mod tests {
     use super::*;
 
-    const STATES: [State; 7] = [
-        State::Planned,
-        State::Preparing,
-        State::Starting,
-        State::Running,
-        State::Stopping,
-        State::Gone,
-        State::Failed,
+    const EVENTS: [Event; 11] = [
+        Event::Prepare,
+        Event::Launch,
+        Event::Warmed,
+        Event::Assign,
+        Event::Ready,
+        Event::Freeze,
+        Event::Thaw,
+        Event::Adjust,
+        Event::Stop,
+        Event::Released,
+        Event::Fail,
     ];
-    const EVENTS: [Event; 6] =
-        [Event::Prepare, Event::Launch, Event::Ready, Event::Stop, Event::Released, Event::Fail];
 
     #[test]
     fn the_straight_way() {
@@ -187,7 +265,7 @@ mod tests {
 
     #[test]
     fn final_states_are_final() {
-        for state in STATES.into_iter().filter(|s| s.is_final()) {
+        for state in State::ALL.into_iter().filter(|s| s.is_final()) {
             for event in EVENTS {
                 assert_eq!(state.after(event), Err(Illegal { from: state, event }));
             }
@@ -196,8 +274,38 @@ mod tests {
 
     #[test]
     fn every_unfinished_desktop_can_be_stopped() {
-        for state in STATES.into_iter().filter(|s| !s.is_final()) {
+        for state in State::ALL.into_iter().filter(|s| !s.is_final()) {
             assert_eq!(state.after(Event::Stop), Ok(State::Stopping));
+        }
+    }
+
+    #[test]
+    fn only_a_running_desktop_is_frozen_and_thawed() {
+        for state in State::ALL {
+            let alive = matches!(state, State::Running | State::Frozen);
+            assert_eq!(state.after(Event::Freeze).is_ok(), alive, "{state}");
+            assert_eq!(state.after(Event::Thaw).is_ok(), alive, "{state}");
+        }
+        assert_eq!(State::Running.after(Event::Freeze), Ok(State::Frozen));
+        assert_eq!(State::Frozen.after(Event::Thaw), Ok(State::Running));
+    }
+
+    #[test]
+    fn a_warm_desktop_is_given_away_once() {
+        assert_eq!(State::Starting.after(Event::Warmed), Ok(State::Warm));
+        assert_eq!(State::Warm.after(Event::Assign), Ok(State::Starting));
+        for state in State::ALL.into_iter().filter(|state| *state != State::Warm) {
+            assert!(state.after(Event::Assign).is_err(), "{state}");
+        }
+        // Nobody is in it who could be held still.
+        assert!(State::Warm.after(Event::Freeze).is_err());
+    }
+
+    #[test]
+    fn limits_change_where_there_are_processes_and_nothing_else_does() {
+        for state in State::ALL {
+            let alive = matches!(state, State::Warm | State::Running | State::Frozen);
+            assert_eq!(state.after(Event::Adjust).ok(), alive.then_some(state), "{state}");
         }
     }
 

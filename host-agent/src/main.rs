@@ -2,32 +2,44 @@
 
 #![forbid(unsafe_code)]
 
+mod log;
 mod service;
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    io::{BufRead as _, Read as _},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use rolltop_host_agent::{
     check::{self, Verdict},
     config::Config,
+    credentials::{Enrolment, enrol},
     edge::{Listening, serve},
     host::Host,
-    purge,
+    metrics, purge,
     recovery::recover,
+    reload::reload,
     storage::helper,
 };
+use rolltop_metrics::Port;
 use rustix::fs::Mode;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
+use crate::log::Filter;
 use crate::service::{keep_watchdog, notify};
 
 /// Exit code for a configuration that cannot be used (`EX_USAGE`).
 const BAD_CONFIG: u8 = 64;
+
+/// A token is about 115.
+const MAX_TOKEN_BYTES: u64 = 4096;
 
 /// Makes, watches, keeps and removes desktops on this host.
 #[derive(Debug, Parser)]
@@ -51,6 +63,21 @@ enum Command {
     /// Stop every desktop and leave the host as it was before the agent.
     /// Persistent overlays and images are kept.
     Purge,
+    /// Become a host of a cluster: make a key, and have it certified by a broker
+    /// with a token from `rolltop host enrol-token`. The files go where [listen]
+    /// says; an agent that runs has to be restarted afterwards.
+    Enrol {
+        /// The broker: https://NAME-OR-ADDRESS[:PORT].
+        #[arg(long, value_name = "URL")]
+        broker: String,
+        /// The token, or `-` to read it from standard input.
+        #[arg(long, value_name = "TOKEN", env = "ROLLTOP_ENROL_TOKEN", hide_env_values = true)]
+        token: String,
+        /// Where brokers reach this agent, https://ADDRESS:PORT [default: the
+        /// address it listens at, or the one it calls the broker from].
+        #[arg(long, value_name = "URL")]
+        endpoint: Option<String>,
+    },
     /// Say, thing by thing, whether this machine can do the job, and how to mend
     /// what is missing. Ends with a rehearsal: a small desktop comes up, logs out
     /// and is taken down. Safe beside a running agent.
@@ -62,6 +89,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before there are threads. Without it a thousand desktops cost half as much
+    // memory again; with another C library it costs what it costs.
+    let _set = rolltop_sys::heap::share_heaps(HEAPS);
     let arguments = Arguments::parse();
     // Files of desktops have the modes they are given, whoever starts us.
     rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -82,8 +112,18 @@ fn main() -> ExitCode {
     if let Some(Command::Check { json }) = arguments.command {
         return tell_check(&config, json);
     }
-    start_log(config.log_json);
-    match run(config, arguments.command) {
+    if let Some(Command::Enrol { broker, token, endpoint }) = arguments.command {
+        return match become_host(&config, broker, token, endpoint) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("rolltop-agent: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let done = log::start(config.log_json, &config.log_filter)
+        .and_then(|filter| run(config, filter, arguments));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rolltop-agent: {error:#}");
@@ -93,14 +133,33 @@ fn main() -> ExitCode {
 }
 
 fn help() -> ExitCode {
-    start_log(false);
-    match helper::serve() {
+    let served = log::start(false, "info").and_then(|_filter| Ok(helper::serve()?));
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rolltop-agent storage-helper: {error}");
+            eprintln!("rolltop-agent storage-helper: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn become_host(
+    config: &Config,
+    broker: String,
+    token: String,
+    endpoint: Option<String>,
+) -> anyhow::Result<()> {
+    let token = if token == "-" {
+        let mut line = String::new();
+        std::io::stdin().lock().take(MAX_TOKEN_BYTES).read_line(&mut line)?;
+        line
+    } else {
+        token
+    };
+    let at = enrol(config, &Enrolment { broker, token, endpoint }).await?;
+    println!("{} is a host now; brokers look for its agent at {at}", config.name);
+    Ok(())
 }
 
 fn tell_check(config: &Config, json: bool) -> ExitCode {
@@ -121,39 +180,47 @@ fn read_config(arguments: &Arguments) -> anyhow::Result<Config> {
     Config::read(&text, &|key| std::env::var(key).ok()).with_context(|| path.to_string())
 }
 
-fn start_log(json: bool) {
-    let filter =
-        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    if json { log.json().init() } else { log.init() }
-}
+/// Heaps that all threads share.
+const HEAPS: u16 = 2;
 
 #[tokio::main]
-async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
+async fn run(config: Config, filter: Filter, arguments: Arguments) -> anyhow::Result<()> {
     // Inits and sessions whose launcher has gone become our children, so that
     // they are reaped at once.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .context("cannot become the reaper of desktops' processes")?;
     raise_descriptor_limit();
-    if let Some(Command::Purge) = command {
+    if let Some(Command::Purge) = arguments.command {
         // Held meanwhile: no agent may run, and none may start.
         let _socket = Listening::bind(&config.socket, None).await?;
         return Ok(purge(config).await?);
     }
+    // From now on, or it would end us.
+    let hangups = signal(SignalKind::hangup())?;
     // Before the host is touched: a second agent must fail here.
     let listening = Listening::bind(&config.socket, config.listen.as_ref()).await?;
+    let metrics_port = match config.metrics {
+        Some(address) => Some(Port::bind(address).await?),
+        None => None,
+    };
     let host = Arc::new(Host::new(config).await?);
-    recover(&host).await;
+    recover(&host).await.context("the packet filter cannot be set")?;
 
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(serve(Arc::clone(&host), listening, shutdown.clone()));
+    if let Some(port) = metrics_port {
+        let host = Arc::clone(&host);
+        let read = move || {
+            let host = Arc::clone(&host);
+            async move { metrics::read(&host).await }
+        };
+        tokio::spawn(port.serve(read, shutdown.clone()));
+    }
     // Whoever is told that it serves may ask it to end.
     let ended = ended_by_signal()?;
     notify(&[NotifyState::Ready]);
     tokio::spawn(keep_watchdog());
+    tokio::spawn(reload_on_hangup(hangups, Arc::clone(&host), filter, arguments));
     info!(name = %host.config.name, socket = %host.config.socket.display(), "serving");
     tokio::select! {
         signal = ended => info!(signal, "ending; desktops run on"),
@@ -169,6 +236,19 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     }
     host.storage.close();
     Ok(())
+}
+
+/// Reads the configuration again whenever someone asks for it.
+async fn reload_on_hangup(
+    mut hangups: Signal,
+    host: Arc<Host>,
+    filter: Filter,
+    arguments: Arguments,
+) {
+    while hangups.recv().await.is_some() {
+        let read = read_config(&arguments).map_err(|error| format!("{error:#}"));
+        reload(&host, read, |text| filter.set(text));
+    }
 }
 
 /// Each desktop costs a few descriptors, and shells start us with 1,024.

@@ -80,6 +80,7 @@ impl Host {
             version: image.version.to_string(),
             persistent_overlay: request.persistent_overlay.as_ref().map(ToString::to_string),
             home: request.home.clone(),
+            egress: request.egress.to_texts(),
             limits: request.limits,
             runtime: name.to_owned(),
             display_socket: image.manifest.desktop.display.socket.clone(),

@@ -105,6 +105,14 @@ impl Process {
         &self.pidfd
     }
 
+    /// Holds it once more.
+    ///
+    /// # Errors
+    /// No descriptor is free.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { id: self.id, pidfd: self.pidfd.try_clone()? })
+    }
+
     /// Waits until it has ended.
     ///
     /// # Errors

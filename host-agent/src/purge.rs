@@ -35,7 +35,7 @@ pub async fn purge(mut config: Config) -> Result<(), PurgeError> {
     // All are to end, so there is nobody to wait for a server any longer for.
     config.nfs.give_up = Duration::ZERO;
     let host = Arc::new(Host::new(config.clone()).await?);
-    let recovered = recover(&host).await;
+    let recovered = recover(&host).await.map_err(HostError::from)?;
     let living = host.registry.all();
     for desktop in &living {
         desktop.stop(StopOrder { grace: None });

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rolltop_fail_points as fail_points;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
@@ -40,8 +41,8 @@ pub struct Record {
     pub request_id: String,
     /// "pool/user", for people.
     pub label: String,
-    /// Whose it is.
-    pub account: Account,
+    /// Whose it is; none: it was made ahead of its user.
+    pub account: Option<Account>,
     /// Image as asked for.
     pub image: String,
     /// Version that was resolved.
@@ -51,13 +52,16 @@ pub struct Record {
     /// A home beside the overlay. Records of before have none.
     #[serde(default)]
     pub home: Option<Home>,
+    /// Rules for what it sends. Records of before have none.
+    #[serde(default)]
+    pub egress: Vec<String>,
     /// Limits it was started with.
     pub limits: Limits,
     /// Runtime that made its container.
     pub runtime: String,
     /// File name of the display's socket.
     pub display_socket: String,
-    /// Where it is in its life. Only `Running` is adopted.
+    /// Where it is in its life. Only what was up is adopted: see `recovery`.
     pub state: State,
     /// Its init, once there is one.
     pub init: Option<ProcessId>,
@@ -144,8 +148,10 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(&bytes)?;
+    fail_points::pass("write record");
     file.sync_all()?;
     fs::rename(&temporary, path)?;
+    fail_points::pass("rename record");
     File::open(directory)?.sync_all()
 }
 
@@ -160,11 +166,12 @@ mod tests {
             epoch: 3,
             request_id: "r".into(),
             label: "demo/alice".into(),
-            account: Account { name: "alice".into(), uid: 2000, full_name: "Alice".into() },
+            account: Some(Account { name: "alice".into(), uid: 2000, full_name: String::new() }),
             image: "demo:stable".into(),
             version: "1".into(),
             persistent_overlay: None,
             home: None,
+            egress: vec!["deny all".into()],
             limits: Limits::default(),
             runtime: "builtin".into(),
             display_socket: "vnc.sock".into(),

@@ -4,13 +4,15 @@
 use std::{collections::BTreeSet, error::Error, fs, io, path::Path, sync::Arc, time::Instant};
 
 use rolltop_overlay::OverlayKind;
+use rolltop_proto::egress::Egress;
 use tracing::{error, info, warn};
 
 use crate::{
-    address::{Number, number_of_link},
+    address::{Number, link_name, number_of_link},
     desktop::{adopt, release, sentence},
     host::Host,
     lifecycle::State,
+    network::{Member, NetworkError},
     process::{Process, is_gone},
     record::{Record, RecordError},
     storage::Used,
@@ -30,7 +32,11 @@ pub struct Recovered {
 }
 
 /// Brings the host and the registry in line. Run it once, before any request.
-pub async fn recover(host: &Arc<Host>) -> Recovered {
+///
+/// # Errors
+/// The packet filter cannot be set: nothing may be started then. Living
+/// desktops run on behind the walls that an earlier agent has left.
+pub async fn recover(host: &Arc<Host>) -> Result<Recovered, NetworkError> {
     let begun = Instant::now();
     let mut found = Recovered::default();
     for number in traces(host).await {
@@ -55,10 +61,12 @@ pub async fn recover(host: &Arc<Host>) -> Recovered {
             }
         }
     }
+    wall_in(host).await?;
     if found.stuck == 0 {
         let its = Arc::clone(host);
         blocking(move || let_go(&its)).await;
     }
+    host.metrics.recovered(found);
     info!(
         adopted = found.adopted,
         removed = found.removed,
@@ -66,7 +74,21 @@ pub async fn recover(host: &Arc<Host>) -> Recovered {
         elapsed_ms = begun.elapsed().as_millis() as u64,
         "recovered"
     );
-    found
+    Ok(found)
+}
+
+/// Puts the adopted into the packet filter, and nobody else.
+async fn wall_in(host: &Host) -> Result<(), NetworkError> {
+    let members = host.registry.all().into_iter().map(|desktop| {
+        let View { record, mac, ip, .. } = desktop.view();
+        let egress = Egress::parse(&record.egress).unwrap_or_else(|errors| {
+            // Changed by hand. Nothing is opened by mistake.
+            error!(number = %record.number, ?errors, "the record's network policy cannot be read: nothing may leave");
+            Egress::none()
+        });
+        Member { link: link_name(record.number), mac, ip, egress }
+    });
+    host.network.wall_in(members.collect()).await
 }
 
 /// Lets go of the versions that no desktop uses. Only while nothing can be
@@ -130,7 +152,7 @@ fn number(name: &str) -> Option<Number> {
     (number.to_string() == name).then_some(number)
 }
 
-/// The record and init of a desktop that was running and still is. An error
+/// The record and init of a desktop that was up and still is. An error
 /// tells neither that it lives nor that it does not.
 async fn living(
     host: &Arc<Host>,
@@ -147,7 +169,9 @@ async fn living(
             return Ok(None);
         }
     };
-    if record.number != number || record.state != State::Running {
+    // A warm one whose user was being let in is `Starting`: it goes.
+    let was_up = matches!(record.state, State::Warm | State::Running | State::Frozen);
+    if record.number != number || !was_up {
         return Ok(None);
     }
     let Some(init) = record.init else { return Ok(None) };

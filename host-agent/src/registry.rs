@@ -2,16 +2,24 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use thiserror::Error;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
-use crate::{address::Number, desktop::Desktop, lifecycle::State, view::View};
+use crate::{
+    address::Number,
+    desktop::Desktop,
+    events::{Events, Missed, Position, Reader},
+    lifecycle::State,
+    request::Assignment,
+    view::View,
+};
 
-/// Changes kept for a slow watcher before it must begin anew.
-const EVENTS: usize = 4_096;
 /// Ended desktops remembered, so that a repeated request gets the same answer.
 const REMEMBERED: usize = 256;
 
@@ -19,8 +27,8 @@ const REMEMBERED: usize = 256;
 #[derive(Debug)]
 pub struct Registry {
     inner: Mutex<Inner>,
-    events: broadcast::Sender<Arc<View>>,
-    max_desktops: usize,
+    events: Arc<Events>,
+    max_desktops: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +73,18 @@ pub enum RegistryError {
         /// The host's.
         known: u64,
     },
+    /// It has a user already, or is ending.
+    #[error(
+        "desktop {number} is {label}, which is {state}: only a warm desktop can be given to a user"
+    )]
+    NotWarm {
+        /// The number.
+        number: Number,
+        /// What it is.
+        label: String,
+        /// Where that is in its life.
+        state: State,
+    },
     /// The host's own limit.
     #[error("this host takes {0} desktops at most (max_desktops) and has them")]
     Full(usize),
@@ -76,7 +96,8 @@ pub enum RegistryError {
 impl Registry {
     /// An empty registry.
     pub fn new(max_desktops: usize) -> Self {
-        Self { inner: Mutex::default(), events: broadcast::channel(EVENTS).0, max_desktops }
+        let max_desktops = AtomicUsize::new(max_desktops);
+        Self { inner: Mutex::default(), events: Events::new(), max_desktops }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -110,26 +131,54 @@ impl Registry {
                 Err(RegistryError::NumberTaken { number, label, state })
             };
         }
-        let id = &view.record.request_id;
-        let repeated = inner.ended.iter().find(|ended| {
-            let ended = ended.view();
-            !id.is_empty() && ended.record.request_id == *id && ended.record.number == number
-        });
-        if let Some(ended) = repeated {
-            return Ok(Admission::Joined(Arc::clone(ended)));
+        if let Some(ended) = inner.ended_of(number, &view.record.request_id) {
+            return Ok(Admission::Joined(ended));
         }
-        if inner.living.len() >= self.max_desktops {
-            return Err(RegistryError::Full(self.max_desktops));
+        let most = self.max_desktops();
+        if inner.living.len() >= most {
+            return Err(RegistryError::Full(most));
         }
-        let desktop = Arc::new(Desktop::new(view, self.events.clone()));
+        let desktop = Arc::new(Desktop::new(view, Arc::clone(&self.events)));
         inner.living.insert(number, Arc::clone(&desktop));
         Ok(Admission::New(desktop))
+    }
+
+    /// Gives a warm desktop to a user, or joins the request that did.
+    ///
+    /// # Errors
+    /// There is none of that number and epoch, or it has a user.
+    pub fn assign(&self, assignment: Assignment) -> Result<Arc<Desktop>, RegistryError> {
+        let (number, epoch) = (assignment.number, assignment.epoch);
+        let inner = self.lock();
+        if inner.closed {
+            return Err(RegistryError::ShuttingDown);
+        }
+        let Some(there) = inner.living.get(&number) else {
+            let ended = inner.ended_of(number, &assignment.request_id);
+            return ended.ok_or(RegistryError::Unknown(number));
+        };
+        let known = there.view().record;
+        // One without an account is known by the request that made it.
+        let same = epoch == known.epoch && assignment.request_id == known.request_id;
+        if same && known.account.is_some() {
+            return Ok(Arc::clone(there));
+        }
+        if epoch <= known.epoch {
+            return Err(RegistryError::StaleEpoch { number, asked: epoch, known: known.epoch });
+        }
+        let given = known.epoch == assignment.warm_epoch && there.assign(assignment).is_ok();
+        if given {
+            return Ok(Arc::clone(there));
+        }
+        let view = there.view();
+        let (label, state) = (view.record.label.clone(), view.state());
+        Err(RegistryError::NotWarm { number, label, state })
     }
 
     /// Takes in a desktop that an earlier agent started.
     pub fn adopt(&self, view: View) -> Arc<Desktop> {
         let number = view.record.number;
-        let desktop = Arc::new(Desktop::new(view, self.events.clone()));
+        let desktop = Arc::new(Desktop::new(view, Arc::clone(&self.events)));
         self.lock().living.insert(number, Arc::clone(&desktop));
         desktop
     }
@@ -189,11 +238,32 @@ impl Registry {
 
     /// Everything there is, and all changes after it: none is missed and none
     /// can come before the snapshot it changes.
-    pub fn watch(&self) -> (Vec<Arc<View>>, broadcast::Receiver<Arc<View>>) {
+    pub fn watch(&self) -> (Vec<View>, Reader) {
         let inner = self.lock();
-        let events = self.events.subscribe();
-        let now = inner.living.values().map(|desktop| Arc::new(desktop.view())).collect();
-        (now, events)
+        self.events.from_now(|| inner.living.values().map(|desktop| desktop.view()).collect())
+    }
+
+    /// The changes after a place in the stream of them.
+    ///
+    /// # Errors
+    /// [`Missed`]: they are not known any more; [`Registry::watch`] is left.
+    pub fn watch_after(&self, position: Position) -> Result<Reader, Missed> {
+        self.events.after(position)
+    }
+
+    /// The log of changes.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Most desktops at a time.
+    pub fn max_desktops(&self) -> usize {
+        self.max_desktops.load(Ordering::Relaxed)
+    }
+
+    /// Admits no more than this from now on; who is there stays.
+    pub fn set_max_desktops(&self, most: usize) {
+        self.max_desktops.store(most, Ordering::Relaxed);
     }
 
     /// Refuses new desktops from now on.
@@ -202,26 +272,41 @@ impl Registry {
     }
 }
 
+// === impl Inner ===
+
+impl Inner {
+    /// The desktop that an earlier request with this id was about, if it has
+    /// ended not long ago.
+    fn ended_of(&self, number: Number, request_id: &str) -> Option<Arc<Desktop>> {
+        let is_it = |ended: &&Arc<Desktop>| {
+            let record = ended.view().record;
+            record.request_id == request_id && record.number == number
+        };
+        self.ended.iter().find(is_it).filter(|_| !request_id.is_empty()).cloned()
+    }
+}
+
 /// Where a desktop's snapshot is published.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     pub(crate) view: watch::Sender<View>,
-    pub(crate) events: broadcast::Sender<Arc<View>>,
+    pub(crate) events: Arc<Events>,
 }
 
 impl Publisher {
     /// Changes the snapshot and tells everyone.
     pub(crate) fn change(&self, change: impl FnOnce(&mut View)) {
-        self.view.send_modify(change);
-        // No receiver is no fault: nobody watches.
-        if self.events.receiver_count() > 0 {
-            let _nobody = self.events.send(Arc::new(self.view.borrow().clone()));
-        }
+        self.events.note(|| {
+            self.view.send_modify(change);
+            self.view.borrow().clone()
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rolltop_proto::v1;
+
     use super::*;
     use crate::desktop::tests::view;
 
@@ -255,11 +340,57 @@ mod tests {
         assert!(matches!(registry.admit(view(1, 6, "b")).unwrap(), Admission::New(_)));
     }
 
+    fn assignment(epoch: u64, warm_epoch: u64, request_id: &str) -> Assignment {
+        Assignment::parse(v1::AssignHostDesktopRequest {
+            request_id: request_id.into(),
+            number: 1,
+            epoch,
+            warm_epoch,
+            account: Some(v1::Account { name: "bob".into(), ..Default::default() }),
+            ..Default::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_warm_desktop_is_given_to_one_user() {
+        use crate::lifecycle::Event;
+        let registry = Registry::new(10);
+        let refused = |assignment| registry.assign(assignment).unwrap_err();
+        assert_eq!(refused(assignment(2, 1, "b")), RegistryError::Unknown(number(1)));
+        let mut ahead = view(1, 5, "a");
+        ahead.record.account = None;
+        let Admission::New(desktop) = registry.admit(ahead).unwrap() else { panic!() };
+        assert!(matches!(refused(assignment(6, 5, "b")), RegistryError::NotWarm { .. }));
+        for event in [Event::Prepare, Event::Launch, Event::Warmed] {
+            desktop.step(event).unwrap();
+        }
+        let stale = RegistryError::StaleEpoch { number: number(1), asked: 5, known: 5 };
+        assert_eq!(refused(assignment(5, 4, "b")), stale);
+        assert_eq!(refused(assignment(5, 4, "a")), stale, "that is the request that made it");
+        // Another warm desktop of the same number is not meant.
+        assert!(matches!(refused(assignment(6, 4, "b")), RegistryError::NotWarm { .. }));
+        assert_eq!(desktop.view().state(), State::Warm);
+
+        let given = registry.assign(assignment(6, 5, "b")).unwrap();
+        assert_eq!((given.view().record.epoch, given.view().state()), (6, State::Starting));
+        registry.assign(assignment(6, 5, "b")).unwrap();
+        assert!(matches!(refused(assignment(7, 5, "c")), RegistryError::NotWarm { .. }));
+        registry.forget(number(1));
+        registry.assign(assignment(6, 5, "b")).unwrap();
+        assert_eq!(refused(assignment(7, 5, "c")), RegistryError::Unknown(number(1)));
+    }
+
     #[test]
     fn a_full_or_closing_host_says_so() {
         let registry = Registry::new(1);
         registry.admit(view(1, 1, "a")).unwrap();
         assert_eq!(registry.admit(view(2, 1, "b")).unwrap_err(), RegistryError::Full(1));
+        registry.set_max_desktops(2);
+        registry.admit(view(2, 1, "b")).unwrap();
+        registry.set_max_desktops(1);
+        assert_eq!(registry.admit(view(3, 1, "c")).unwrap_err(), RegistryError::Full(1));
+        assert_eq!(registry.len(), 2, "who is there stays");
         registry.close();
         assert_eq!(registry.admit(view(2, 1, "b")).unwrap_err(), RegistryError::ShuttingDown);
     }
@@ -285,6 +416,7 @@ mod tests {
         assert_eq!(now.len(), 1);
         let Admission::New(second) = registry.admit(view(2, 1, "b")).unwrap() else { panic!() };
         second.step(crate::lifecycle::Event::Prepare).unwrap();
-        assert_eq!(events.try_recv().unwrap().record.number, number(2));
+        assert_eq!(events.next_known().unwrap().unwrap().view.record.number, number(2));
+        assert!(events.next_known().unwrap().is_none());
     }
 }

@@ -1,16 +1,18 @@
 //! A start request, checked at the door: what comes out of here is safe to use
 //! as a name, a size or a number.
 
+mod assign;
 mod home;
 
 use rolltop_image::ImageRef;
 use rolltop_overlay::{OverlayName, OverlaySize};
-use rolltop_proto::v1;
+use rolltop_proto::{egress::Egress, v1};
 use serde::{Deserialize, Serialize};
 
+pub use assign::Assignment;
 pub use home::Home;
 
-use crate::address::Number;
+use crate::{address::Number, desktop::Seat};
 
 /// User ids a person may have inside a desktop: above the system's, below
 /// `nobody` and what systemd gives out by itself.
@@ -41,8 +43,8 @@ pub struct StartRequest {
     pub epoch: u64,
     /// "pool/user".
     pub label: String,
-    /// Whose it is.
-    pub account: Account,
+    /// Whose it is; none: it is made ahead of its user.
+    pub account: Option<Account>,
     /// Image and tag or version.
     pub image: ImageRef,
     /// Persistent overlay; none: volatile.
@@ -59,6 +61,8 @@ pub struct StartRequest {
     pub geometry: (u32, u32),
     /// Such as `Europe/Berlin`.
     pub time_zone: Option<String>,
+    /// Where it may send.
+    pub egress: Egress,
 }
 
 /// A person's account inside a desktop.
@@ -94,7 +98,12 @@ impl StartRequest {
         if number.is_none() {
             faults.add("number", "0 is no desktop's number: use 1 and up".into());
         }
-        let account = account(request.account.unwrap_or_default(), &mut faults);
+        let account = if request.warm {
+            without_user(&request, &mut faults);
+            None
+        } else {
+            account(request.account.unwrap_or_default(), &mut faults)
+        };
         let image = faults.check("image", request.image.parse::<ImageRef>());
         let overlay = request.overlay.unwrap_or_default();
         let persistent_overlay = match overlay.persistent_name.as_str() {
@@ -106,36 +115,66 @@ impl StartRequest {
         let home = request.home.and_then(|home| home::parse(home, &mut faults));
         let limits = limits(request.limits.unwrap_or_default(), &mut faults);
         let geometry = geometry(request.width, request.height, &mut faults);
-        for (field, text) in [("request_id", &request.request_id), ("label", &request.label)] {
-            if text.len() > MAX_TEXT || text.chars().any(char::is_control) {
-                faults.add(
-                    field,
-                    format!("is longer than {MAX_TEXT} bytes or has control characters"),
-                );
-            }
-        }
+        texts(&request.request_id, &request.label, &mut faults);
         let time_zone = time_zone(request.time_zone, &mut faults);
-        match (number, account, image, overlay_size) {
-            (Some(number), Some(account), Some(image), Some(overlay_size))
-                if faults.0.is_empty() =>
-            {
-                Ok(Self {
-                    request_id: request.request_id,
-                    number,
-                    epoch: request.epoch,
-                    label: request.label,
-                    account,
-                    image,
-                    persistent_overlay,
-                    overlay_size,
-                    home,
-                    limits,
-                    runtime: Some(request.runtime).filter(|name| !name.is_empty()),
-                    geometry,
-                    time_zone,
-                })
-            }
+        let egress = egress(&request.network.unwrap_or_default(), &mut faults);
+        match (number, image, overlay_size) {
+            (Some(number), Some(image), Some(overlay_size)) if faults.0.is_empty() => Ok(Self {
+                request_id: request.request_id,
+                number,
+                epoch: request.epoch,
+                label: request.label,
+                account,
+                image,
+                persistent_overlay,
+                overlay_size,
+                home,
+                limits,
+                runtime: Some(request.runtime).filter(|name| !name.is_empty()),
+                geometry,
+                time_zone,
+                egress,
+            }),
             _ => Err(faults.0),
+        }
+    }
+
+    /// Whose session it is; none: it is made ahead of its user.
+    pub(crate) fn seat(&self) -> Option<Seat> {
+        self.account.clone().map(|account| Seat {
+            label: self.label.clone(),
+            account,
+            geometry: self.geometry,
+            time_zone: self.time_zone.clone(),
+        })
+    }
+}
+
+/// What comes with the user cannot come before.
+fn without_user(request: &v1::StartHostDesktopRequest, faults: &mut Faults) {
+    let later = "comes with the user of a warm desktop: leave it out, and say it in AssignDesktop";
+    let too_early = [
+        ("account", request.account.is_some()),
+        ("home", request.home.is_some()),
+        ("width", request.width != 0),
+        ("height", request.height != 0),
+        ("time_zone", !request.time_zone.is_empty()),
+    ];
+    for (field, _) in too_early.into_iter().filter(|(_, there)| *there) {
+        faults.add(field, later.into());
+    }
+    if request.overlay.as_ref().is_some_and(|overlay| !overlay.persistent_name.is_empty()) {
+        let reason = "a kept overlay is its user's, and a warm desktop has no user yet: leave it \
+                      empty, or start the desktop when its user comes";
+        faults.add("overlay.persistent_name", reason.into());
+    }
+}
+
+fn texts(request_id: &str, label: &str, faults: &mut Faults) {
+    for (field, text) in [("request_id", request_id), ("label", label)] {
+        if text.len() > MAX_TEXT || text.chars().any(char::is_control) {
+            let reason = format!("is longer than {MAX_TEXT} bytes or has control characters");
+            faults.add(field, reason);
         }
     }
 }
@@ -191,6 +230,16 @@ fn is_login_name(name: &str) -> bool {
         && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
 }
 
+/// Checks limits that come by themselves.
+///
+/// # Errors
+/// All faults there are.
+pub fn parse_limits(given: v1::Limits) -> Result<Limits, Vec<FieldFault>> {
+    let mut faults = Faults::default();
+    let limits = limits(given, &mut faults);
+    if faults.0.is_empty() { Ok(limits) } else { Err(faults.0) }
+}
+
 fn limits(given: v1::Limits, faults: &mut Faults) -> Limits {
     let mut limit = |field, value: i64, least: i64| match value {
         0 => None,
@@ -220,6 +269,15 @@ fn geometry(width: u32, height: u32, faults: &mut Faults) -> (u32, u32) {
         }
     }
     (width, height)
+}
+
+fn egress(given: &v1::NetworkPolicy, faults: &mut Faults) -> Egress {
+    Egress::parse(&given.egress).unwrap_or_else(|errors| {
+        for error in errors {
+            faults.add("network.egress", error.to_string());
+        }
+        Egress::default()
+    })
 }
 
 /// Names of the tz database: it becomes `TZ`, which may name files.
@@ -279,8 +337,27 @@ mod tests {
     #[test]
     fn a_good_request_passes_and_is_cleaned() {
         let request = StartRequest::parse(good()).unwrap();
-        assert_eq!(request.account.full_name, "A B");
+        assert_eq!(request.seat().unwrap().account.full_name, "A B");
         assert_eq!(request.geometry, (1280, 800));
+    }
+
+    #[test]
+    fn what_comes_with_the_user_is_refused_in_a_warm_desktop() {
+        assert_eq!(faults(|request| request.warm = true), ["account", "time_zone"]);
+        let bare = |request: &mut v1::StartHostDesktopRequest| {
+            (request.warm, request.account) = (true, None);
+            request.time_zone.clear();
+        };
+        assert!(faults(bare).is_empty());
+        let mut request = good();
+        bare(&mut request);
+        assert!(StartRequest::parse(request).unwrap().seat().is_none());
+        let kept = v1::OverlaySpec { persistent_name: "alice".into(), size_mib: 64 };
+        let kept = faults(|request| {
+            bare(request);
+            request.overlay = Some(kept);
+        });
+        assert_eq!(kept, ["overlay.persistent_name"]);
     }
 
     #[test]

@@ -84,6 +84,10 @@ impl View {
 }
 
 impl Phase {
+    /// All there are.
+    pub const ALL: [Self; 5] =
+        [Self::Disk, Self::Network, Self::Container, Self::Session, Self::Display];
+
     /// The word for people and logs.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -8,7 +8,9 @@ use std::{future::pending, panic::resume_unwind};
 /// caller's task is where it belongs. While the runtime shuts down it never
 /// returns.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    // What it logs belongs to whoever waits for it.
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
         Ok(value) => value,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),

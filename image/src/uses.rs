@@ -80,7 +80,8 @@ impl ImageStore {
         let dir = self.host_dir(host.as_str());
         let kept: Vec<String> =
             kept.iter().map(|(name, version)| note_name(name, version)).collect();
-        for name in names(&dir)? {
+        // What a host half made when it died is its own to take away, too.
+        for name in entries(&dir)? {
             if !kept.contains(&name) {
                 match fs::remove_file(dir.join(&name)) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -157,17 +158,18 @@ fn is_read_only(error: &io::Error) -> bool {
 
 /// Names in a directory, without what is half made; none if there is no such directory.
 fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let mut names = entries(dir)?;
+    names.retain(|name| !name.starts_with('.'));
+    names.sort();
+    Ok(names)
+}
+
+fn entries(dir: &Path) -> Result<Vec<String>, StoreError> {
     let entries = match fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
         other => other.map_err(io_error("list", dir))?,
     };
-    let mut names: Vec<String> = entries
-        .iter()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| !name.starts_with('.'))
-        .collect();
-    names.sort();
-    Ok(names)
+    Ok(entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
 }
 
 #[cfg(test)]
@@ -186,6 +188,21 @@ mod tests {
         assert_eq!(names(&host).unwrap(), ["demo@1"]);
         assert_eq!(fs::read_dir(&host).unwrap().count(), 1, "nothing half-made is left");
     }
+
+    #[test]
+    fn what_a_dead_host_half_made_goes_with_its_notes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = ImageStore::create(dir.path()).unwrap();
+        let host: HostName = "host1".parse().unwrap();
+        let notes = store.host_dir("host1");
+        write_note(&notes, "demo@1").unwrap();
+        fs::write(notes.join(".newXYZ"), "in u").unwrap();
+        store.release_all_but(&host, &[("demo".parse().unwrap(), "1".parse().unwrap())]).unwrap();
+        assert_eq!(entries(&notes).unwrap(), ["demo@1"]);
+        store.release_all_but(&host, &[]).unwrap();
+        assert!(entries(&notes).unwrap().is_empty());
+    }
+
     #[test]
     fn a_host_s_own_directory_that_refuses_files_is_a_read_only_store() {
         // Nobody makes a file there, root neither.

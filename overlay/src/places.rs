@@ -8,6 +8,7 @@
 //! homes/NAME.ext4, NAME.json       home volumes, the same
 //! snapshots/persistent/NAME/S.ext4 a snapshot, S.json what is known about it
 //! snapshots/homes/NAME/...
+//! storage-id                       tells this storage from others
 //! ```
 //! In the host's own, which may be the same:
 //!

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rolltop_fail_points as fail_points;
 use thiserror::Error;
 
 /// A kernel call that failed, with what it was applied to.
@@ -25,6 +26,7 @@ pub(crate) trait Step<T> {
 
 impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
     fn step(self, verb: &'static str, operand: &Path) -> Result<T, StepError> {
+        fail_points::pass(verb);
         self.map_err(|error| StepError { verb, operand: operand.to_owned(), source: error.into() })
     }
 }

@@ -36,6 +36,7 @@ pub struct Overlays {
     pub(crate) places: Places,
     /// Kept overlays get multiple mount protection.
     pub(crate) shared: bool,
+    pub(crate) storage_id: Uuid,
 }
 
 // === impl Overlays ===
@@ -75,7 +76,8 @@ impl Overlays {
         let places = Places { own: resolved(own)?, kept: resolved(kept)? };
         crate::recovery::recover(&places)?;
         let shared = sharing.is_shared(&places.kept)?;
-        Ok(Self { places, shared })
+        let storage_id = crate::identity::storage_id(&places.kept)?;
+        Ok(Self { places, shared, storage_id })
     }
 
     /// Makes an overlay, or gives the kept one of that name if there is one,

@@ -1,6 +1,8 @@
 //! The only API contract of Rolltop: `rolltop.v1`, compiled from the files in
 //! `proto/rolltop/v1`. What each message and call means is said there.
 
+pub mod egress;
+
 /// Version 1 of the API.
 pub mod v1 {
     #![allow(

@@ -2,6 +2,7 @@
 pub mod clone;
 pub mod descriptors;
 pub mod filesystem;
+pub mod heap;
 pub mod loop_device;
 pub mod mount_attr;
 pub mod pidfd;

@@ -15,15 +15,16 @@ require_test_packages() {
     need getcap libcap2-bin
     need mkfs.xfs xfsprogs
     install_packages "${missing[@]}"
-    require_etcd
+    require_servers
 }
 
-# require_etcd: the programs alone. The package would start a service, and have
-# it started again with the machine.
-require_etcd() {
+# require_servers: the programs alone. Their packages would start services, and
+# have them started again with the machine.
+require_servers() {
     local missing=() policy=/usr/sbin/policy-rc.d made=no
     need etcd etcd-server
     need etcdctl etcd-client
+    need slapd slapd
     if ((${#missing[@]} == 0)); then return 0; fi
     if [[ ! -e $policy ]]; then
         printf '#!/bin/sh\nexit 101\n' >"$policy"
@@ -35,12 +36,16 @@ require_etcd() {
     (install_packages "${missing[@]}") || status=$?
     if [[ $made = yes ]]; then rm -f -- "$policy"; fi
     ((status == 0)) || exit "$status"
-    if [[ " ${missing[*]} " = *' etcd-server '* ]]; then
-        update-rc.d etcd disable >>"$LOG" 2>&1 || fail "the service etcd, which was just installed, cannot be disabled: 'update-rc.d etcd disable'"
-        if command -v systemctl >/dev/null; then
-            systemctl disable etcd.service >>"$LOG" 2>&1 || fail "the service etcd, which was just installed, cannot be disabled: 'systemctl disable etcd'"
+    local package service
+    for package in etcd-server:etcd slapd:slapd; do
+        service=${package#*:}
+        if [[ " ${missing[*]} " = *" ${package%:*} "* ]]; then
+            update-rc.d "$service" disable >>"$LOG" 2>&1 || fail "the service $service, which was just installed, cannot be disabled: 'update-rc.d $service disable'"
+            if command -v systemctl >/dev/null; then
+                systemctl disable "$service.service" >>"$LOG" 2>&1 || fail "the service $service, which was just installed, cannot be disabled: 'systemctl disable $service'"
+            fi
         fi
-    fi
+    done
 }
 
 # require_components: of the compiler.

@@ -72,9 +72,20 @@ conclude() {
         return 0
     fi
     FAILURES+=("$1")
-    printf 'FAILED  %s  (%s, status %s); the last lines of %s:\n' "$1" "$TAKEN" "$STATUS" "$(log_of "$1")"
-    tail -n 60 "$(log_of "$1")" | sed 's/^/    /'
+    printf 'FAILED  %s  (%s, status %s); of %s:\n' "$1" "$TAKEN" "$STATUS" "$(log_of "$1")"
+    { failed_tests "$(log_of "$1")" && printf '...\n' && tail -n 40 "$(log_of "$1")"; } | sed 's/^/    /'
     return 0
+}
+
+# failed_tests LOG: each failed test with what it says, in the forms of libtest,
+# of Rolltop's own harnesses, which tell the reason below the name, and of TAP.
+# A run of thousands of lines may have them anywhere.
+failed_tests() {
+    awk '/ \.\.\. FAILED$/ { print; reason = 12; next }
+        /^---- .* stdout ----$/ { print; reason = 12; next }
+        /^ *not ok / { print; reason = 20; next }
+        / \.\.\. ok$/ || /^test result: / || /^ *ok / { reason = 0 }
+        reason > 0 { reason--; if (NF) print }' "$1" | head -n 200
 }
 
 add() {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use rolltop_proto::v1::{SignInRequest, broker_client::BrokerClient};
+use rolltop_proto::v1::{SignInRequest, broker_client::BrokerClient, hosts_client::HostsClient};
 use tokio::process::Command;
 use tonic::{
     Request,
@@ -18,7 +18,8 @@ use tonic::{
 
 use crate::daemon::Daemon;
 
-const ADDRESS: &str = "127.0.0.1:8443";
+/// Where brokers of tests listen.
+pub const ADDRESS: &str = "127.0.0.1:8443";
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a broker is started with: its program and a directory for all it keeps.
@@ -115,7 +116,8 @@ impl Broker {
     /// It ends, or does not serve in time; with the end of its log.
     pub async fn start(settings: BrokerSettings) -> anyhow::Result<Self> {
         let log = settings.dir.join("broker.log");
-        let daemon = Daemon::start("broker", &settings.program, &settings.config(), log).await?;
+        let daemon =
+            Daemon::start("broker", &settings.program, &settings.config(), log, &[]).await?;
         Ok(Self { settings, daemon })
     }
 
@@ -142,17 +144,45 @@ impl Broker {
     /// # Errors
     /// It does not answer, or not with a certificate of its own authority.
     pub async fn connect(&self) -> anyhow::Result<BrokerClient<Channel>> {
+        Ok(BrokerClient::new(self.channel().await?))
+    }
+
+    async fn channel(&self) -> anyhow::Result<Channel> {
         let ca = fs::read(self.settings.state().join("ca.pem")).context("the broker's ca.pem")?;
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(ca))
             .domain_name("localhost");
-        let channel = Endpoint::from_shared(format!("https://{ADDRESS}"))?
+        Endpoint::from_shared(format!("https://{ADDRESS}"))?
             .tls_config(tls)?
             .connect_timeout(CONNECT_LIMIT)
             .connect()
             .await
-            .context("the broker does not answer")?;
-        Ok(BrokerClient::new(channel))
+            .context("the broker does not answer")
+    }
+
+    /// A new connection for calls about hosts.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn hosts(&self) -> anyhow::Result<HostsClient<Channel>> {
+        Ok(HostsClient::new(self.channel().await?))
+    }
+
+    /// The command line `program` in the name of `caller`.
+    ///
+    /// # Errors
+    /// A token that is no text.
+    pub fn command_line(&self, program: &Path, caller: &Caller) -> anyhow::Result<Command> {
+        let token = caller.token.to_str()?.trim_start_matches("Bearer ");
+        let mut command = Command::new(program);
+        command
+            .env("ROLLTOP_SERVER", format!("https://{ADDRESS}"))
+            .env("ROLLTOP_CA", self.settings.state().join("ca.pem"))
+            .env("ROLLTOP_TOKEN", token)
+            .env("HOME", &self.settings.dir)
+            .stdin(std::process::Stdio::null())
+            .kill_on_drop(true);
+        Ok(command)
     }
 
     /// Signs someone in.
@@ -161,7 +191,8 @@ impl Broker {
     /// The name or password is wrong.
     pub async fn sign_in(&self, name: &str, password: &str) -> anyhow::Result<Caller> {
         let mut client = self.connect().await?;
-        let request = SignInRequest { name: name.into(), password: password.into() };
+        let request =
+            SignInRequest { name: name.into(), password: password.into(), ..Default::default() };
         let answer = client.sign_in(request).await?.into_inner();
         Ok(Caller { client, token: format!("Bearer {}", answer.token).parse()? })
     }

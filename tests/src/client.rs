@@ -8,12 +8,16 @@ use std::{
 use anyhow::{Context as _, bail};
 use hyper_util::rt::TokioIo;
 use rolltop_proto::v1::{
-    Account, ExecRequest, ExecStart, HostDesktop, OverlaySpec, Phase, StartHostDesktopRequest,
-    StopHostDesktopRequest, exec_request, exec_response, host_agent_client::HostAgentClient,
+    Account, AssignHostDesktopRequest, ExecRequest, ExecStart, HostDesktop, OverlaySpec, Phase,
+    StartHostDesktopRequest, StartHostDesktopResponse, StopHostDesktopRequest, exec_request,
+    exec_response, host_agent_client::HostAgentClient, host_stats_client::HostStatsClient,
     host_storage_client::HostStorageClient, start_host_desktop_response::Message,
 };
 use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{
+    Streaming,
+    transport::{Channel, Endpoint, Uri},
+};
 
 /// Bytes of a stream that may be on their way: a whole picture.
 const WINDOW: u32 = 8 << 20;
@@ -24,6 +28,9 @@ pub type Api = HostAgentClient<Channel>;
 
 /// What one agent keeps on disk; cheap to clone.
 pub type Storage = HostStorageClient<Channel>;
+
+/// What one agent tells of its desktops; cheap to clone.
+pub type Stats = HostStatsClient<Channel>;
 
 /// A desktop that came up.
 #[derive(Clone, Debug)]
@@ -49,6 +56,14 @@ pub async fn connect(socket: &Path) -> anyhow::Result<Api> {
 /// Nobody answers there.
 pub async fn connect_storage(socket: &Path) -> anyhow::Result<Storage> {
     Ok(HostStorageClient::new(channel(socket).await?))
+}
+
+/// Connects to what the agent at `socket` tells of its desktops.
+///
+/// # Errors
+/// Nobody answers there.
+pub async fn connect_stats(socket: &Path) -> anyhow::Result<Stats> {
+    Ok(HostStatsClient::new(channel(socket).await?))
 }
 
 async fn channel(socket: &Path) -> anyhow::Result<Channel> {
@@ -81,15 +96,52 @@ pub fn volatile(number: u32, epoch: u64, image: &str) -> StartHostDesktopRequest
     }
 }
 
-/// Starts a desktop and waits until its display answers.
+/// The same made ahead of its user.
+pub fn warm(request: StartHostDesktopRequest) -> StartHostDesktopRequest {
+    StartHostDesktopRequest { warm: true, account: None, label: "test".into(), ..request }
+}
+
+/// Gives a warm desktop, which was started with the epoch before, to a user.
+pub fn assignment(number: u32, epoch: u64) -> AssignHostDesktopRequest {
+    AssignHostDesktopRequest {
+        request_id: format!("{number}-{epoch}"),
+        number,
+        epoch,
+        warm_epoch: epoch.saturating_sub(1),
+        label: format!("test/user{number}"),
+        account: Some(Account { name: "user".into(), uid: 1000, full_name: "A User".into() }),
+        ..Default::default()
+    }
+}
+
+/// Starts a desktop and waits until its display answers, or until it is warm.
 ///
 /// # Errors
 /// It does not come up; the reason with the last lines of its session.
 pub async fn start(api: &mut Api, request: StartHostDesktopRequest) -> anyhow::Result<Started> {
-    let begun = Instant::now();
-    let number = request.number;
+    let (begun, number) = (Instant::now(), request.number);
     let what = || format!("desktop {number} did not come up");
-    let mut answers = api.start_desktop(request).await.with_context(what)?.into_inner();
+    let answers = api.start_desktop(request).await.with_context(what)?.into_inner();
+    until_up(number, begun, answers).await
+}
+
+/// Gives a warm desktop to its user and waits until its display answers.
+///
+/// # Errors
+/// As for [`start`].
+pub async fn assign(api: &mut Api, request: AssignHostDesktopRequest) -> anyhow::Result<Started> {
+    let (begun, number) = (Instant::now(), request.number);
+    let what = || format!("desktop {number} was not given to its user");
+    let answers = api.assign_desktop(request).await.with_context(what)?.into_inner();
+    until_up(number, begun, answers).await
+}
+
+async fn until_up(
+    number: u32,
+    begun: Instant,
+    mut answers: Streaming<StartHostDesktopResponse>,
+) -> anyhow::Result<Started> {
+    let what = || format!("desktop {number} did not come up");
     while let Some(answer) = answers.message().await.with_context(what)? {
         if let Some(Message::Desktop(desktop)) = answer.message {
             if let Some(failure) = &desktop.failure {

@@ -37,7 +37,8 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts `program --config CONFIG` and waits until it says that it serves
-    /// (`sd_notify(3)`). It logs to `log`, behind what is there.
+    /// (`sd_notify(3)`). It logs to `log`, behind what is there, and has
+    /// `environment` beside this process's own.
     ///
     /// # Errors
     /// It ends, or does not serve in time; with the end of its log.
@@ -46,6 +47,7 @@ impl Daemon {
         program: &Path,
         config: &Path,
         log: PathBuf,
+        environment: &[(String, String)],
     ) -> anyhow::Result<Self> {
         let notices = log.with_extension("notify");
         match fs::remove_file(&notices) {
@@ -58,6 +60,7 @@ impl Daemon {
             .arg("--config")
             .arg(config)
             .env("NOTIFY_SOCKET", &notices)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -96,6 +99,17 @@ impl Daemon {
         let status =
             ended.with_context(|| format!("the {name} does not end within {STOP_LIMIT:?}"))??;
         ensure!(status.success(), "the {name} ended: {status}\n{}", tail(&self.log));
+        Ok(())
+    }
+
+    /// Waits until it has ended, which something else sees to.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub async fn ended(mut self) -> anyhow::Result<()> {
+        let name = self.name;
+        let ended = timeout(on_this_machine(STOP_LIMIT), self.child.wait()).await;
+        ended.with_context(|| format!("the {name} does not end within {STOP_LIMIT:?}"))??;
         Ok(())
     }
 

@@ -23,6 +23,9 @@ const result = await build({
   outdir: "dist/assets",
   bundle: true,
   format: "esm",
+  // What only operators need is a script of its own.
+  splitting: true,
+  chunkNames: "[name]-[hash]",
   // noVNC uses top-level await.
   target: ["chrome109", "firefox115", "safari16"],
   minify: true,

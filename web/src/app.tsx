@@ -5,10 +5,12 @@ import { problemOf } from "./api/errors";
 import type { User } from "./gen/rolltop/v1/broker_pb";
 import { DISPLAY_BACKOFF, delayMs, wait } from "./model/backoff";
 import { type Route, parseRoute } from "./model/route";
-import { type Session, SessionContext } from "./session";
+import { mayOperate } from "./model/people";
+import { type Session, SessionContext, useSession } from "./session";
 import { ErrorNotice } from "./ui/notice";
 import { DesktopPage } from "./views/desktop";
 import { Home } from "./views/home";
+import { OperatorSide } from "./views/operator-side";
 import { SignIn } from "./views/sign-in";
 import { Welcome } from "./views/welcome";
 
@@ -46,9 +48,16 @@ export function App({ broker }: { broker: BrokerClient }): VNode {
   }
   return (
     <SessionContext.Provider value={session}>
-      {route.page === "desktop" ? <DesktopPage key={route.pool} pool={route.pool} /> : <Home />}
+      <View route={route} />
     </SessionContext.Provider>
   );
+}
+
+function View({ route }: { route: Route }): VNode {
+  const { user } = useSession();
+  if (route.page === "desktop") return <DesktopPage key={route.pool} pool={route.pool} />;
+  if (route.page === "operator" && mayOperate(user)) return <OperatorSide tab={route.tab} />;
+  return <Home />;
 }
 
 /** Asks whether the cookie, if any, is good, until the server answers. */

@@ -8,13 +8,16 @@ use std::{
 
 use thiserror::Error;
 
-use super::{GuessLimiter, Limits, Password, PasswordError, Passwords, Refusal};
+use super::{
+    Directory, DirectoryError, Groups, GuessLimiter, Limits, Password, PasswordError, Passwords,
+    Refusal, SecondError, SecondFactors, Shown,
+};
 use crate::{
     clock::Clock,
     names::{BadField, UserName},
     state::{
-        self, CounterRecord, DesktopRecord, DesktopState, Role, Stored, TransactionExt as _,
-        UserRecord, keys,
+        self, CounterRecord, DesktopRecord, DesktopState, Role, Source, Stored,
+        TransactionExt as _, UserRecord, keys,
     },
     store::{Commit, Store, StoreError, Transaction},
 };
@@ -46,6 +49,21 @@ pub enum AccountError {
     /// The present password, asked for again, is wrong.
     #[error("the present password is wrong")]
     WrongCurrentPassword,
+    /// The password is right; a code is wanted too.
+    #[error("a code of the second factor is wanted")]
+    CodeWanted,
+    /// The password is right, the code is not.
+    #[error("the code is wrong, or was used already; wait for the next one")]
+    WrongCode,
+    /// The second factor cannot be looked at.
+    #[error(transparent)]
+    Second(SecondError),
+    /// The directory cannot be asked.
+    #[error("the directory cannot be asked at this moment; accounts of this cluster can sign in")]
+    Directory(#[source] DirectoryError),
+    /// A directory says what the password is.
+    #[error("the password of {0} is the directory's; change it there")]
+    Foreign(UserName),
     /// Too many wrong passwords.
     #[error("too many wrong passwords; try again in {} seconds", .0.wait.as_secs() + 1)]
     Refused(Refusal),
@@ -55,6 +73,11 @@ pub enum AccountError {
     /// There is no such user.
     #[error("there is no user {0}")]
     Unknown(UserName),
+    /// Nobody would be left to give roles.
+    #[error(
+        "{0} is the last admin; make somebody else admin first: rolltop user set-role NAME admin"
+    )]
+    LastAdmin(UserName),
     /// Every uid has been given.
     #[error("all user ids from {FIRST_UID} to {LAST_UID} have been given")]
     NoUid,
@@ -86,9 +109,12 @@ pub struct NewAccount {
 /// All accounts.
 #[derive(Clone)]
 pub struct Accounts {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
     passwords: Passwords,
+    pub(super) groups: Groups,
+    directory: Option<Directory>,
+    seconds: SecondFactors,
     guesses: Arc<Mutex<GuessLimiter>>,
 }
 
@@ -102,7 +128,61 @@ impl Accounts {
         passwords: Passwords,
         limits: Limits,
     ) -> Self {
-        Self { store, clock, passwords, guesses: Arc::new(Mutex::new(GuessLimiter::new(limits))) }
+        let seconds = SecondFactors::new(Arc::clone(&store), Arc::clone(&clock));
+        let guesses = Arc::new(Mutex::new(GuessLimiter::new(limits)));
+        let groups = Groups::new(Arc::clone(&store), Arc::clone(&clock));
+        Self { store, clock, passwords, groups, directory: None, seconds, guesses }
+    }
+
+    /// Asks this directory about whoever has no account with a password here.
+    #[must_use]
+    pub fn with_directory(mut self, directory: Option<Directory>) -> Self {
+        self.directory = directory;
+        self
+    }
+
+    /// Checks a name, a password, and, if the user has one, a code of their second
+    /// factor. Says how the code was good.
+    ///
+    /// # Errors
+    /// As [`Self::check`]; [`AccountError::CodeWanted`] if there is none, and
+    /// [`AccountError::WrongCode`], which counts like a wrong password.
+    pub async fn check_both(
+        &self,
+        name: &str,
+        password: String,
+        code: &str,
+        from: IpAddr,
+    ) -> Result<(UserRecord, Option<Shown>), AccountError> {
+        let user = self.verify(name, password, from).await?;
+        let shown = match self.seconds.is_required(&user).await {
+            Ok(false) => Ok(None),
+            // Whether the password is right is known now, but neither forgiven
+            // nor held against anybody.
+            Ok(true) if code.is_empty() => Err(AccountError::CodeWanted),
+            Ok(true) => match self.seconds.take(&user, code).await {
+                Ok(shown) => Ok(Some(shown)),
+                Err(SecondError::WrongCode) => return Err(AccountError::WrongCode),
+                Err(error) => Err(AccountError::Second(error)),
+            },
+            Err(error) => Err(error.into()),
+        };
+        match shown {
+            Ok(shown) => {
+                self.limiter(|limiter| limiter.succeeded(&user.name, from));
+                Ok((user, shown))
+            }
+            Err(error) => {
+                self.limiter(|limiter| limiter.withdrawn(Some(&user.name), from));
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets whoever guessed at an account try again: here and now. Other brokers
+    /// remember on their own.
+    pub fn unlock(&self, name: &UserName) -> bool {
+        self.limiter(|limiter| limiter.forgive(name))
     }
 
     /// Checks a name and password.
@@ -116,13 +196,38 @@ impl Accounts {
         password: String,
         from: IpAddr,
     ) -> Result<UserRecord, AccountError> {
+        let user = self.verify(name, password, from).await?;
+        self.limiter(|limiter| limiter.succeeded(&user.name, from));
+        Ok(user)
+    }
+
+    /// The attempt is counted as wrong until the limiter is told.
+    async fn verify(
+        &self,
+        name: &str,
+        password: String,
+        from: IpAddr,
+    ) -> Result<UserRecord, AccountError> {
         let parsed = UserName::parse("name", name).ok();
         self.admit(parsed.as_ref(), from)?;
         let user = match &parsed {
             Some(name) => self.find(name).await?.map(|stored| stored.record),
             None => None,
         };
-        let hash = user.as_ref().map(|user| user.password_hash.as_str());
+        let local = user.as_ref().is_none_or(|user| user.source == Source::Local);
+        if let (Some(directory), Some(name)) = (&self.directory, &parsed)
+            && (user.is_none() || !local)
+        {
+            let known = match directory.check(name, &password).await {
+                Ok(known) => known.ok_or(AccountError::WrongCredentials)?,
+                Err(error) => {
+                    self.limiter(|limiter| limiter.withdrawn(Some(name), from));
+                    return Err(AccountError::Directory(error));
+                }
+            };
+            return self.admitted(name, known).await;
+        }
+        let hash = user.as_ref().filter(|_| local).map(|user| user.password_hash.as_str());
         let fits = match self.passwords.verify(Password::presented(password), hash).await {
             Ok(fits) => fits,
             Err(error) => {
@@ -131,12 +236,46 @@ impl Accounts {
             }
         };
         match user {
-            Some(user) if fits => {
-                self.limiter(|limiter| limiter.succeeded(&user.name, from));
-                Ok(user)
-            }
+            Some(user) if fits => Ok(user),
             Some(_) | None => Err(AccountError::WrongCredentials),
         }
+    }
+
+    /// Checks the present password of somebody who has signed in.
+    ///
+    /// # Errors
+    /// [`AccountError::WrongCurrentPassword`]; counts as a guess.
+    pub async fn check_own(
+        &self,
+        name: &UserName,
+        password: String,
+        from: IpAddr,
+    ) -> Result<(), AccountError> {
+        let checked = self.check(name.as_str(), password, from).await;
+        checked.map(drop).map_err(|error| match error {
+            AccountError::WrongCredentials => AccountError::WrongCurrentPassword,
+            other => other,
+        })
+    }
+
+    /// Has a code looked at, which counts as a guess.
+    ///
+    /// # Errors
+    /// [`AccountError::Refused`], and what the look says.
+    pub async fn guess<T>(
+        &self,
+        name: &UserName,
+        from: IpAddr,
+        look: impl Future<Output = Result<T, SecondError>>,
+    ) -> Result<T, AccountError> {
+        self.admit(Some(name), from)?;
+        let seen = look.await;
+        match &seen {
+            Ok(_) => self.limiter(|limiter| limiter.succeeded(name, from)),
+            Err(SecondError::WrongCode) => {}
+            Err(_) => self.limiter(|limiter| limiter.withdrawn(Some(name), from)),
+        }
+        seen.map_err(AccountError::Second)
     }
 
     /// Makes an account.
@@ -150,6 +289,17 @@ impl Accounts {
             return Err(AccountError::Exists(name));
         }
         let password_hash = self.passwords.hash(password).await?;
+        self.make(name, full_name, role, password_hash, Source::Local).await
+    }
+
+    pub(super) async fn make(
+        &self,
+        name: UserName,
+        full_name: String,
+        role: Role,
+        password_hash: String,
+        source: Source,
+    ) -> Result<UserRecord, AccountError> {
         let key = keys::user(&name);
         for _ in 0..ATTEMPTS {
             let counter =
@@ -163,6 +313,7 @@ impl Accounts {
                 uid: u32::try_from(uid).map_err(|_| AccountError::NoUid)?,
                 password_hash: password_hash.clone(),
                 created_at: self.clock.now(),
+                source,
             };
             let transaction = Transaction::new()
                 .absent(&key)
@@ -191,15 +342,15 @@ impl Accounts {
         new: Password,
     ) -> Result<(), AccountError> {
         if let Some((current, from)) = current {
-            self.check(name.as_str(), current, from).await.map_err(|error| match error {
-                AccountError::WrongCredentials => AccountError::WrongCurrentPassword,
-                other => other,
-            })?;
+            self.check_own(name, current, from).await?;
         }
         let password_hash = self.passwords.hash(new).await?;
         for _ in 0..ATTEMPTS {
             let stored =
                 self.find(name).await?.ok_or_else(|| AccountError::Unknown(name.clone()))?;
+            if stored.record.source != Source::Local {
+                return Err(AccountError::Foreign(name.clone()));
+            }
             let changed = UserRecord { password_hash: password_hash.clone(), ..stored.record };
             let transaction = Transaction::new()
                 .unchanged(&stored.key, stored.revision)
@@ -215,7 +366,8 @@ impl Accounts {
     /// is never given again.
     ///
     /// # Errors
-    /// [`AccountError::HasDesktop`] while one of the user's desktops lives.
+    /// [`AccountError::HasDesktop`] while one of the user's desktops lives,
+    /// [`AccountError::LastAdmin`].
     pub async fn delete(&self, name: &UserName) -> Result<(), AccountError> {
         let stored = self.find(name).await?.ok_or_else(|| AccountError::Unknown(name.clone()))?;
         let desktops = state::list::<DesktopRecord>(self.store.as_ref(), keys::DESKTOPS).await?;
@@ -236,6 +388,7 @@ impl Accounts {
                 transaction = transaction.delete(keys::number(number));
             }
         }
+        let transaction = self.leaving_an_admin(transaction, &stored.record).await?;
         match self.store.commit(transaction).await? {
             Commit::Applied(_) => Ok(()),
             Commit::Conflict { .. } => {
@@ -272,7 +425,7 @@ impl Accounts {
 }
 
 /// It becomes part of the account file of a desktop, whose fields end at ':'.
-fn check_full_name(text: &str) -> Result<(), BadField> {
+pub(super) fn check_full_name(text: &str) -> Result<(), BadField> {
     let fits = text.len() <= MAX_FULL_NAME
         && !text.contains([':', ','])
         && !text.chars().any(char::is_control);

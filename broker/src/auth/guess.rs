@@ -108,6 +108,11 @@ impl GuessLimiter {
         }
     }
 
+    /// Forgets what was guessed at an account; whether there was something.
+    pub fn forgive(&mut self, account: &UserName) -> bool {
+        self.accounts.entries.remove(account).is_some()
+    }
+
     /// Nothing was learnt about the password: the attempt does not count.
     pub fn withdrawn(&mut self, account: Option<&UserName>, address: IpAddr) {
         let account = account.and_then(|account| self.accounts.entries.get_mut(account));

@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::TryStreamExt as _;
 
+use super::{Caller, Credential};
 use crate::{
     clock::{Clock, Timestamp},
     names::UserName,
     secret::Secret,
-    state::{self, Marker, Role, SessionRecord, Stored, TransactionExt as _, UserRecord, keys},
+    state::{self, Marker, SessionRecord, Stored, TransactionExt as _, UserRecord, keys},
     store::{MAX_OPERATIONS, Store, StoreError, Transaction},
 };
 
@@ -18,17 +19,6 @@ const PER_USER: usize = 128;
 
 /// Sessions forgotten in one transaction; each is two writes.
 const AT_ONCE: usize = (MAX_OPERATIONS - 2) / 2;
-
-/// Someone who has signed in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// The account.
-    pub user: UserRecord,
-    /// Which sign-in: the digest of its token.
-    pub session: String,
-    /// When it ends.
-    pub expires_at: Timestamp,
-}
 
 /// A fresh sign-in.
 #[derive(Debug)]
@@ -51,20 +41,6 @@ pub struct Sessions {
 struct Own {
     digest: String,
     since: Timestamp,
-}
-
-// === impl Caller ===
-
-impl Caller {
-    /// Whether the caller may do everything.
-    pub fn is_operator(&self) -> bool {
-        self.user.role == Role::Operator
-    }
-
-    /// The caller's name.
-    pub fn name(&self) -> &UserName {
-        &self.user.name
-    }
 }
 
 // === impl Sessions ===
@@ -122,7 +98,7 @@ impl Sessions {
         let user = state::read::<UserRecord>(store, &keys::user(&user)).await?;
         Ok(user.map(|stored| stored.record).filter(|user| user.uid == uid).map(|user| Caller {
             user,
-            session,
+            credential: Credential::Session(session),
             expires_at,
         }))
     }
@@ -204,7 +180,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::store::EmbeddedStore;
+    use crate::{state::Role, store::EmbeddedStore};
 
     /// Moves on by a second whenever it is read.
     struct Ticking(AtomicU64);
@@ -231,6 +207,7 @@ mod tests {
                 uid,
                 password_hash: String::new(),
                 created_at: Timestamp(0),
+                source: crate::state::Source::Local,
             };
             let record = Transaction::new().put_record(&keys::user(&user.name), &user).unwrap();
             store.commit(record).await.unwrap();

@@ -1,14 +1,18 @@
 //! The configuration: a pure function of one TOML text and the environment.
 //! Every fault is reported, not only the first.
 
+mod ldap;
 mod source;
 mod store;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+pub use ldap::Ldap;
 pub use source::{BadKey, Faults};
 use source::{Source, parse_list, parse_number};
 pub use store::{Etcd, Store};
+
+use crate::{proxy::Proxies, state::Strategy};
 
 /// Everything that can be set, with defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,14 +27,24 @@ pub struct Config {
     pub store: Store,
     /// Signing in.
     pub sign_in: SignIn,
+    /// A directory that knows people; none: accounts of this cluster alone.
+    pub ldap: Option<Ldap>,
+    /// What is kept of who did what.
+    pub audit: Audit,
     /// Choosing hosts.
     pub placement: Placement,
+    /// Hosts and their certificates.
+    pub hosts: Hosts,
     /// Starting and stopping desktops.
     pub desktops: Desktops,
     /// Connections to desktops.
     pub gateway: Gateway,
     /// The port itself.
     pub server: Server,
+    /// Load balancers that tell whom they serve.
+    pub proxies: Proxies,
+    /// Where the metrics can be read; none: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// What is written to standard error.
     pub log: Log,
 }
@@ -48,6 +62,15 @@ pub struct SignIn {
     pub lockout: Duration,
 }
 
+/// What is kept of who did what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Audit {
+    /// How long an entry is kept.
+    pub keep: Duration,
+    /// Most entries kept; the oldest make room.
+    pub keep_entries: u64,
+}
+
 /// Choosing hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
@@ -59,6 +82,26 @@ pub struct Placement {
     pub memory_reserve_mib: i64,
     /// Disk that must be left free on a host by a new overlay, MiB.
     pub overlay_reserve_mib: i64,
+    /// Side by side or apart, where a pool does not say.
+    pub strategy: Strategy,
+    /// How much room counts, in percent.
+    pub weight_room: i64,
+    /// How much a version that is in use there counts, in percent.
+    pub weight_image: i64,
+    /// How much each label a pool prefers or avoids counts, in percent.
+    pub weight_labels: i64,
+}
+
+/// Hosts and their certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hosts {
+    /// A host that is silent for so long is suspected.
+    pub suspect: Duration,
+    /// One that is silent for so long is lost: its volatile desktops are given
+    /// out elsewhere.
+    pub lost: Duration,
+    /// How long a host's certificate is good; renewed after two thirds of that.
+    pub certificate_days: u32,
 }
 
 /// Starting and stopping desktops.
@@ -117,11 +160,18 @@ const ACCOUNT_ATTEMPTS: u32 = 10;
 /// A classroom behind one address may mistype for a while.
 const ADDRESS_ATTEMPTS: u32 = 50;
 const LOCKOUT_MINUTES: u64 = 15;
+const AUDIT_DAYS: u64 = 90;
+/// Some 150 MiB; a thousand people make so many in a season.
+const AUDIT_ENTRIES: u64 = 500_000;
 /// Desktops seldom use their limit: the demo desktop a twentieth of it.
 const MEMORY_OVERCOMMIT_PERCENT: i64 = 400;
 const CPU_OVERCOMMIT_PERCENT: i64 = 800;
 const MEMORY_RESERVE_MIB: i64 = 256;
 const OVERLAY_RESERVE_MIB: i64 = 512;
+const SUSPECT_S: u64 = 8;
+/// Longer than an agent takes to be upgraded, or a switch to find its way.
+const LOST_S: u64 = 45;
+const CERTIFICATE_DAYS: u32 = 90;
 /// A cold image over a slow network, and a session that boots.
 const START_DEADLINE_S: u64 = 120;
 const STOP_DEADLINE_S: u64 = 60;
@@ -192,6 +242,17 @@ impl Config {
                     parse_number(1, 24 * 60),
                 )),
             },
+            ldap: Ldap::from_source(s),
+            audit: Audit {
+                keep: hours(
+                    s.read("audit.keep_days", AUDIT_DAYS, parse_number(1, 3650)).saturating_mul(24),
+                ),
+                keep_entries: s.read(
+                    "audit.keep_entries",
+                    AUDIT_ENTRIES,
+                    parse_number(1000, 10_000_000),
+                ),
+            },
             placement: Placement {
                 memory_overcommit_percent: s.read(
                     "placement.memory_overcommit_percent",
@@ -213,7 +274,16 @@ impl Config {
                     OVERLAY_RESERVE_MIB,
                     parse_number(0, 1 << 40),
                 ),
+                strategy: s.read("placement.strategy", Strategy::Spread, |text| match text {
+                    "spread" => Ok(Strategy::Spread),
+                    "pack" => Ok(Strategy::Pack),
+                    _ => Err("not \"spread\" or \"pack\"".to_owned()),
+                }),
+                weight_room: s.read("placement.weight_room", 100, parse_number(0, 1000)),
+                weight_image: s.read("placement.weight_image", 10, parse_number(0, 1000)),
+                weight_labels: s.read("placement.weight_labels", 50, parse_number(0, 1000)),
             },
+            hosts: Hosts::from_source(s),
             desktops: Desktops {
                 start_deadline: seconds(s.read(
                     "desktops.start_deadline_s",
@@ -244,6 +314,16 @@ impl Config {
                 handshake: seconds(s.read("server.handshake_s", HANDSHAKE_S, parse_number(1, 600))),
                 drain: seconds(s.read("server.drain_s", DRAIN_S, parse_number(1, 600))),
             },
+            proxies: s.read("server.proxies", Proxies::default(), |text| {
+                parse_list(text, Proxies::parse_one).map(Proxies::new)
+            }),
+            metrics: s.read("metrics.listen", None, |text| match text {
+                "" => Ok(None),
+                text => text
+                    .parse()
+                    .map(Some)
+                    .map_err(|_| "not ADDRESS:PORT, such as 10.0.0.10:9744".to_owned()),
+            }),
             log: Log {
                 format: s.read("log.format", LogFormat::Text, |text| match text {
                     "text" => Ok(LogFormat::Text),
@@ -256,6 +336,27 @@ impl Config {
                         .map_err(|error| format!("not a filter: {error}"))
                 }),
             },
+        }
+    }
+}
+
+impl Hosts {
+    fn from_source(s: &mut Source) -> Self {
+        let suspect = s.read("hosts.suspect_s", SUSPECT_S, parse_number(1, 600));
+        Self {
+            suspect: seconds(suspect),
+            lost: seconds(s.read("hosts.lost_s", LOST_S.max(suspect), |text| {
+                parse_number(1, 7 * 24 * 3600)(text).and_then(|lost: u64| {
+                    let fits = lost >= suspect;
+                    fits.then_some(lost)
+                        .ok_or_else(|| format!("less than hosts.suspect_s, which is {suspect}"))
+                })
+            })),
+            certificate_days: s.read(
+                "hosts.certificate_days",
+                CERTIFICATE_DAYS,
+                parse_number(1, 3650),
+            ),
         }
     }
 }

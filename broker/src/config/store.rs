@@ -85,7 +85,7 @@ impl Store {
 }
 
 /// Both, or none.
-fn pair<A, B>(
+pub(super) fn pair<A, B>(
     s: &mut Source,
     one: Option<A>,
     other: Option<B>,
@@ -101,11 +101,11 @@ fn pair<A, B>(
     None
 }
 
-fn given(text: &str) -> Option<&str> {
+pub(super) fn given(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-fn file(text: &str) -> Result<Option<PathBuf>, String> {
+pub(super) fn file(text: &str) -> Result<Option<PathBuf>, String> {
     let path = given(text).map(PathBuf::from);
     match path {
         Some(path) if !path.is_absolute() => Err("not an absolute path".to_owned()),

@@ -4,8 +4,8 @@ use super::{Data, DataError, DataId};
 use crate::{
     names::{DesktopId, HostName, UserName},
     state::{
-        self, DesktopRecord, HomeRecord, HomeUse, OverlayRecord, Stored, TransactionExt as _,
-        UserRecord, keys,
+        self, DesktopRecord, HomeRecord, HomeUse, OverlayRecord, StorageRecord, Stored,
+        TransactionExt as _, UserRecord, keys,
     },
     store::{Revision, Store, StoreError, Transaction},
 };
@@ -19,6 +19,8 @@ pub struct Kept {
     pub volume: String,
     /// Where it is.
     pub host: HostName,
+    /// What of that host it lies on; none: not known.
+    pub storage: Option<StorageRecord>,
     /// It is being deleted.
     pub deleting: bool,
     /// It is being made, or was not made to its end.
@@ -56,6 +58,7 @@ impl Kept {
             id: DataId::Desktop(record.desktop),
             volume: key.strip_prefix(keys::OVERLAYS)?.to_owned(),
             host: record.host,
+            storage: record.storage,
             deleting: record.deleting,
             making: record.making,
             made_by: record.made_by,
@@ -70,6 +73,7 @@ impl Kept {
             id: DataId::Home(record.user),
             volume: key.strip_prefix(keys::HOMES)?.to_owned(),
             host: record.host,
+            storage: record.storage,
             deleting: record.deleting,
             making: record.making,
             made_by: record.made_by,
@@ -84,6 +88,7 @@ impl Kept {
             id: id.clone(),
             volume: super::make::volume_of(id, key),
             host: host.clone(),
+            storage: None,
             deleting: false,
             making: true,
             made_by: made_by.to_owned(),
@@ -114,6 +119,7 @@ impl Kept {
                 &OverlayRecord {
                     desktop: desktop.clone(),
                     host: self.host.clone(),
+                    storage: self.storage.clone(),
                     deleting: self.deleting,
                     making: self.making,
                     made_by: self.made_by.clone(),
@@ -124,6 +130,7 @@ impl Kept {
                 &HomeRecord {
                     user: user.clone(),
                     host: self.host.clone(),
+                    storage: self.storage.clone(),
                     claim: self.claim.clone(),
                     deleting: self.deleting,
                     making: self.making,

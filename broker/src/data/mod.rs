@@ -8,6 +8,7 @@
 //! * `remove`: deleting;
 //! * `slot`: what a start takes of it.
 
+mod adopt;
 mod error;
 mod id;
 mod kept;
@@ -25,6 +26,7 @@ use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Response, Status};
 
+pub use adopt::Adopted;
 pub use error::DataError;
 pub use id::DataId;
 pub use kept::{Kept, home_name, overlay_name};

@@ -6,7 +6,11 @@ use rolltop_proto::v1;
 use tonic::Code;
 
 use super::{Data, DataError, DataId, Order, mark::Look, volume_id, within};
-use crate::{names::UserName, state::WorkKind};
+use crate::{
+    names::{HostName, UserName},
+    state::WorkKind,
+    store::{Commit, StoreError, Transaction},
+};
 
 /// Freeing a large file takes its time.
 const HOST_DEADLINE: Duration = Duration::from_secs(120);
@@ -32,6 +36,27 @@ impl Data {
             self.forget(&kept).await
         };
         entry.during(work).await
+    }
+
+    /// Forgets all data on a host that will not come back. Nothing is deleted
+    /// there; should its disks be read again, the data can be imported.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn forget_all_on(&self, host: &HostName) -> Result<usize, StoreError> {
+        let mut count = 0;
+        for kept in self.all().await? {
+            if kept.host == *host {
+                tracing::warn!(data = %kept.id, host.name = %host, "what a host that is gone kept is forgotten");
+                let gone = Transaction::new()
+                    .unchanged(&kept.place.key, kept.place.revision)
+                    .delete(&kept.place.key);
+                // Changed meanwhile: then the removal of the host is refused.
+                count +=
+                    usize::from(matches!(self.store().commit(gone).await?, Commit::Applied(_)));
+            }
+        }
+        Ok(count)
     }
 
     /// Deletes one snapshot for good.

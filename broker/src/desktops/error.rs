@@ -37,6 +37,24 @@ pub enum DesktopError {
         /// The user.
         user: UserName,
     },
+    /// The pool takes no new desktops now.
+    #[error("pool {pool} is closed: {why}")]
+    PoolClosed {
+        /// The pool.
+        pool: PoolName,
+        /// What its operator says.
+        why: String,
+    },
+    /// The pool has as many desktops as it may have.
+    #[error(
+        "pool {pool} has {present} desktops, as many as it may have; try again when somebody has logged out"
+    )]
+    PoolFull {
+        /// The pool.
+        pool: PoolName,
+        /// How many there are.
+        present: u32,
+    },
     /// No host fits.
     #[error("{0}")]
     NoRoom(NoRoom),
@@ -79,6 +97,33 @@ pub enum DesktopError {
         overlay: HostName,
         /// Where the home is.
         home: HostName,
+    },
+    /// What it keeps is on the disk of a host that is lost.
+    #[error(
+        "what desktop {desktop} keeps is on host {host}, which has not been heard for {seconds} s; it can be \
+         started again when that host is back, and nothing of it is lost until then"
+    )]
+    DataOnLostHost {
+        /// The desktop.
+        desktop: DesktopId,
+        /// The host that has the data.
+        host: HostName,
+        /// For how long it has been silent.
+        seconds: u64,
+    },
+    /// What it keeps could go on elsewhere, but somebody holds it.
+    #[error(
+        "desktop {desktop} was on host {host}, which is not heard, and what it keeps is still held by {holder}: it \
+         may well be running there. It can be started elsewhere as soon as it is let go, which takes up to two \
+         minutes after a host has crashed; nothing of it is lost until then"
+    )]
+    DataHeld {
+        /// The desktop.
+        desktop: DesktopId,
+        /// The host that is lost.
+        host: HostName,
+        /// Who holds it, as it is written there.
+        holder: String,
     },
     /// It was stopped while it was being started.
     #[error("desktop {0} was stopped while it was being started")]

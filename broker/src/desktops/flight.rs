@@ -146,6 +146,10 @@ impl Flights {
         lock(&self.table).get(id).map(Arc::clone)
     }
 
+    pub(super) fn count(&self) -> usize {
+        lock(&self.table).len()
+    }
+
     pub(super) fn all(&self) -> BTreeSet<DesktopId> {
         lock(&self.table).keys().cloned().collect()
     }

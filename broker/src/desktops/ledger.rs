@@ -83,7 +83,7 @@ impl Desktops {
         reason: &str,
     ) -> Result<DesktopRecord, DesktopError> {
         self.happen(&record.id, record.epoch, Happening::End, |record| {
-            reason.clone_into(&mut record.end_reason)
+            super::reconcile::note_end(record, reason);
         })
         .await
     }
@@ -113,6 +113,7 @@ impl Desktops {
                 transaction =
                     transaction.unless_changed(&key, Some(claimed)).put_record(&key, &less)?;
             }
+            transaction = self.leave_pool(transaction, &after.id.pool).await?;
         }
         if after.state != DesktopState::Gone {
             return transaction.put_record(key, after);

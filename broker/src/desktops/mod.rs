@@ -5,16 +5,24 @@
 //! * `flight`: a start under way, which any number of callers may join;
 //! * `start`, `stop`: what is asked of a host, in tasks of their own, so that
 //!   a caller that goes away breaks nothing;
-//! * `reconcile`: what hosts say about their desktops, against the records.
+//! * `reconcile`: what hosts say about their desktops, against the records;
+//! * `warm`: those made ahead of their users.
 
 mod claim;
+mod drain;
 mod error;
+mod expire;
 mod flight;
+mod freeze;
 mod ledger;
+mod lost;
+mod pool_use;
 mod reconcile;
+mod setback;
 mod start;
 mod stop;
 mod tickets;
+mod warm;
 
 use std::sync::Arc;
 
@@ -24,12 +32,14 @@ pub use error::DesktopError;
 pub use flight::{Flight, Outcome, Step};
 pub use reconcile::Reconciler;
 pub use tickets::{Admission, IssuedTicket, TicketError, Tickets};
+pub use warm::Keeper;
 
 use crate::{
     clock::Clock,
     config::Config,
     data::Data,
     hosts::Hosts,
+    metrics::Metrics,
     names::{DesktopId, PoolName},
     presence::Presence,
     state::{self, DesktopRecord, DesktopState, Stored, UserRecord, keys},
@@ -51,6 +61,24 @@ pub struct StartRequest {
     pub time_zone: String,
 }
 
+/// What it takes to see to desktops.
+pub struct Parts {
+    /// Where their records are.
+    pub store: Arc<dyn Store>,
+    /// For what is noted with a time.
+    pub clock: Arc<dyn Clock>,
+    /// Where they run.
+    pub hosts: Hosts,
+    /// What is kept of them.
+    pub data: Data,
+    /// This broker among the others.
+    pub presence: Presence,
+    /// Starts and stops are among these.
+    pub tasks: TaskTracker,
+    /// Where starts are counted.
+    pub metrics: Arc<Metrics>,
+}
+
 /// All desktops. Cheap to clone.
 #[derive(Clone)]
 pub struct Desktops {
@@ -66,23 +94,19 @@ struct Inner {
     policy: crate::config::Placement,
     deadlines: crate::config::Desktops,
     flights: flight::Flights,
+    setbacks: setback::Setbacks,
+    warming: warm::Warming,
     /// Starts and stops under way.
     tasks: TaskTracker,
+    metrics: Arc<Metrics>,
 }
 
 // === impl Desktops ===
 
 impl Desktops {
-    /// Over the records in the store; starts and stops are among `tasks`.
-    pub fn new(
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        hosts: Hosts,
-        data: Data,
-        presence: Presence,
-        config: &Config,
-        tasks: TaskTracker,
-    ) -> Self {
+    /// Over the records in the store.
+    pub fn new(parts: Parts, config: &Config) -> Self {
+        let Parts { store, clock, hosts, data, presence, tasks, metrics } = parts;
         let inner = Inner {
             store,
             clock,
@@ -92,7 +116,10 @@ impl Desktops {
             policy: config.placement,
             deadlines: config.desktops,
             flights: flight::Flights::default(),
+            setbacks: setback::Setbacks::default(),
+            warming: warm::Warming::default(),
             tasks,
+            metrics,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -122,6 +149,11 @@ impl Desktops {
                 wanted: DesktopState::Running,
             }),
         }
+    }
+
+    /// How many starts this broker sees to now.
+    pub fn starts_under_way(&self) -> usize {
+        self.inner.flights.count()
     }
 
     fn store(&self) -> &dyn Store {

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use rolltop_proto::v1::{self, HostDesktop};
 
-use super::{DesktopError, Desktops};
+use super::{DesktopError, Desktops, warm::WarmVerdict};
 use crate::{
-    hosts::{Health, Horizon, Observer},
+    hosts::{Health, Horizon, Observer, Verdicts},
     names::{DesktopId, HostName},
     state::{
         self, CounterRecord, DesktopRecord, DesktopState, FailureRecord, Happening, Placed, keys,
@@ -45,11 +45,24 @@ impl Reconciler {
         Self { desktops }
     }
 
-    async fn try_changed(&self, host: &HostName, told: &HostDesktop) -> Result<bool, DesktopError> {
+    /// Notes what can be noted. A desktop the host is to end goes to `to_end`
+    /// if there is one, and is ended otherwise.
+    async fn try_changed(
+        &self,
+        host: &HostName,
+        told: &HostDesktop,
+        to_end: Option<&mut Vec<(u32, u64)>>,
+    ) -> Result<bool, DesktopError> {
+        if told.warm {
+            return self.warm_changed(host, told, to_end).await;
+        }
         let Some(id) = DesktopId::from_key(&told.label) else { return Ok(false) };
         let record = self.desktops.find(&id).await?.map(|stored| stored.record);
         let flying = self.desktops.inner.flights.find(&id).is_some();
         let verdict = judge(record.as_ref(), host, told, flying);
+        if is_over(told) && record.as_ref().is_none_or(|record| record.epoch != told.epoch) {
+            self.desktops.release_held(host, told.number, told.epoch).await?;
+        }
         let Some(record) = record else { return Ok(false) };
         match verdict {
             Verdict::Nothing => Ok(true),
@@ -58,7 +71,7 @@ impl Reconciler {
                 let edit = |record: &mut DesktopRecord| match happening {
                     Happening::Up => record.placed = Some(placed(told)),
                     Happening::End => {
-                        record.end_reason.clone_from(&told.end_reason);
+                        note_end(record, &told.end_reason);
                         let failure = told.failure.as_ref();
                         record.failure = failure.map(|told| failure_record(Some(told)));
                     }
@@ -78,10 +91,30 @@ impl Reconciler {
                 };
                 tracing::info!(desktop.id = %id, desktop.epoch = told.epoch, host.name = %host,
                     "a host has a desktop that should have ended");
-                self.desktops.stop_on_host(there);
+                match to_end {
+                    Some(to_end) => to_end.push((told.number, told.epoch)),
+                    None => self.desktops.stop_on_host(there),
+                }
                 Ok(true)
             }
         }
+    }
+
+    /// The same for one that was made ahead of its user, and has none yet.
+    async fn warm_changed(
+        &self,
+        host: &HostName,
+        told: &HostDesktop,
+        to_end: Option<&mut Vec<(u32, u64)>>,
+    ) -> Result<bool, DesktopError> {
+        match (self.desktops.hear_of_warm(host, told).await?, to_end) {
+            (WarmVerdict::Known, _) => {}
+            (WarmVerdict::EndIt, Some(to_end)) => to_end.push((told.number, told.epoch)),
+            (WarmVerdict::EndIt, None) => {
+                self.desktops.stop_warm_on_host(host, told.number, told.epoch);
+            }
+        }
+        Ok(true)
     }
 
     /// Fails the starts of brokers that are gone, of which their hosts know
@@ -161,7 +194,7 @@ impl Reconciler {
             };
             tolerate(done)?;
         }
-        Ok(())
+        Ok(self.desktops.forget_missing_warm(host, horizon, there).await?)
     }
 }
 
@@ -180,21 +213,38 @@ impl Observer for Reconciler {
         host: &HostName,
         horizon: &Horizon,
         desktops: &BTreeMap<u32, HostDesktop>,
-    ) -> BTreeSet<u32> {
-        let mut strays = BTreeSet::new();
+    ) -> Verdicts {
+        let mut verdicts = Verdicts::default();
         for (number, desktop) in desktops {
-            if !self.changed(host, desktop).await {
-                strays.insert(*number);
+            if !self.look(host, desktop, Some(&mut verdicts.to_end)).await {
+                verdicts.strays.insert(*number);
             }
         }
         if let Err(error) = self.end_missing(host, horizon, desktops).await {
             report(&error);
         }
-        strays
+        let there = |number, epoch| {
+            desktops.get(&number).is_some_and(|told| told.epoch == epoch && !is_over(told))
+        };
+        if let Err(error) = self.desktops.release_all_held(host, there).await {
+            report(&error.into());
+        }
+        verdicts
     }
 
     async fn changed(&self, host: &HostName, desktop: &HostDesktop) -> bool {
-        match self.try_changed(host, desktop).await {
+        self.look(host, desktop, None).await
+    }
+}
+
+impl Reconciler {
+    async fn look(
+        &self,
+        host: &HostName,
+        desktop: &HostDesktop,
+        to_end: Option<&mut Vec<(u32, u64)>>,
+    ) -> bool {
+        match self.try_changed(host, desktop, to_end).await {
             Ok(known) => known,
             // Others were faster, and know it.
             Err(
@@ -213,6 +263,17 @@ impl Observer for Reconciler {
 /// Whether one of the brokers that are alive is starting it.
 fn is_started_by(record: &DesktopRecord, brokers: &BTreeSet<String>) -> bool {
     record.state == DesktopState::Starting && brokers.contains(&record.pilot)
+}
+
+pub(super) fn is_over(told: &HostDesktop) -> bool {
+    matches!(told.state(), v1::DesktopState::Gone | v1::DesktopState::Failed)
+}
+
+/// Why it ended: whoever had it ended knows better than its host.
+pub(super) fn note_end(record: &mut DesktopRecord, reason: &str) {
+    if record.end_reason.is_empty() {
+        reason.clone_into(&mut record.end_reason);
+    }
 }
 
 /// Others may have been faster.
@@ -259,16 +320,18 @@ fn judge(
     }
     match (record.state, told.state()) {
         // The start itself notes how it ends.
-        (Starting, There::Running | There::Failed | There::Gone) if flying => Verdict::Nothing,
-        (Starting, There::Running) => Verdict::Note(Happening::Up),
+        (Starting, There::Running | There::Frozen | There::Failed | There::Gone) if flying => {
+            Verdict::Nothing
+        }
+        (Starting, There::Running | There::Frozen) => Verdict::Note(Happening::Up),
         (Starting | Running | Stopping, There::Failed) => Verdict::Note(Happening::Fail),
         (Starting | Running | Stopping, There::Gone) => Verdict::Note(Happening::End),
         (Starting | Running, There::Stopping) => Verdict::Note(Happening::Stop),
         (
             Starting | Running,
-            There::Planned | There::Preparing | There::Starting | There::Unspecified,
+            There::Planned | There::Preparing | There::Starting | There::Warm | There::Unspecified,
         )
-        | (Running, There::Running)
+        | (Running, There::Running | There::Frozen)
         | (Stopping, There::Stopping)
         | (Failed | Gone, There::Gone | There::Failed) => Verdict::Nothing,
         (
@@ -276,7 +339,9 @@ fn judge(
             There::Planned
             | There::Preparing
             | There::Starting
+            | There::Warm
             | There::Running
+            | There::Frozen
             | There::Unspecified,
         )
         | (Failed | Gone, There::Stopping) => Verdict::EndIt,

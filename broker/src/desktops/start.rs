@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use futures_util::StreamExt as _;
 use prost::Message as _;
 use rolltop_proto::v1::{
-    self, Account, HostDesktop, OverlaySpec, Phase, StartHostDesktopRequest,
-    StartHostDesktopResponse, start_host_desktop_response::Message,
+    self, Account, AssignHostDesktopRequest, HostDesktop, OverlaySpec, Phase,
+    StartHostDesktopRequest, StartHostDesktopResponse, start_host_desktop_response::Message,
 };
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::{Code, Status, Streaming};
@@ -46,7 +46,9 @@ impl Desktops {
             let span = tracing::info_span!("start", desktop.id = %id);
             let desktops = self.clone();
             let fly = async move {
+                let begun = Instant::now();
                 let outcome = desktops.fly(pilot.flight(), &request, &id).await;
+                desktops.inner.metrics.started(begun.elapsed(), &outcome);
                 if let Err(error) = &outcome {
                     tracing::info!(
                         error = error as &dyn std::error::Error,
@@ -124,6 +126,7 @@ impl Desktops {
                 };
             match outcome {
                 Try::Up(desktop) => {
+                    self.inner.setbacks.went_well(&record.host);
                     let phases = flight.phases();
                     let edit = |record: &mut DesktopRecord| {
                         record.placed = Some(placed(&desktop));
@@ -148,6 +151,7 @@ impl Desktops {
                 }
             }
         };
+        self.inner.setbacks.failed(&record.host);
         match self.fail(record, &failure).await {
             // The host's own event may have come first.
             Err(DesktopError::Illegal { .. }) => {
@@ -181,7 +185,22 @@ impl Desktops {
             Ok(agent) => agent,
             Err(error) => return Try::LineBroke(error.to_string()),
         };
-        match agent.start_desktop(host_request(user, record)).await {
+        let begun = match record.warm_epoch {
+            0 => agent.start_desktop(host_request(user, record)).await,
+            _ => match agent.assign_desktop(assign_request(user, record)).await {
+                // It has ended since: then it is made anew, in its place.
+                Err(status) if is_not_warm(&status) => {
+                    tracing::info!(problem = status.message(), "a warm desktop is no more");
+                    let DesktopRecord { host, number, epoch, .. } = record;
+                    if let Err(error) = self.ask_host_to_stop(host, *number, *epoch).await {
+                        return Try::LineBroke(error.to_string());
+                    }
+                    agent.start_desktop(host_request(user, record)).await
+                }
+                begun => begun,
+            },
+        };
+        match begun {
             Ok(response) => listen(flight, response.into_inner(), heard).await,
             Err(status) => refused(flight.phase(), &status),
         }
@@ -253,17 +272,43 @@ fn failure_at(phase: Phase, code: &str, reason: String) -> FailureRecord {
     FailureRecord { phase: phase.into(), reason, code: code.to_owned(), output_tail: Vec::new() }
 }
 
+/// Whether the host has no such warm desktop to give; an agent of an earlier
+/// version does not know what that is.
+fn is_not_warm(status: &Status) -> bool {
+    let reason = status.get_details_error_info().map(|info| info.reason);
+    match status.code() {
+        Code::NotFound | Code::Unimplemented => true,
+        Code::FailedPrecondition => reason.is_some_and(|reason| reason == "NOT_WARM"),
+        _ => false,
+    }
+}
+
+fn account(user: &UserRecord) -> Account {
+    Account { name: user.name.to_string(), uid: user.uid, full_name: user.full_name.clone() }
+}
+
+fn assign_request(user: &UserRecord, record: &DesktopRecord) -> AssignHostDesktopRequest {
+    AssignHostDesktopRequest {
+        request_id: record.request_id.clone(),
+        number: record.number,
+        epoch: record.epoch,
+        warm_epoch: record.warm_epoch,
+        label: record.id.to_string(),
+        account: Some(account(user)),
+        width: record.width,
+        height: record.height,
+        time_zone: record.time_zone.clone(),
+        home: record.home.as_ref().map(home_spec),
+    }
+}
+
 fn host_request(user: &UserRecord, record: &DesktopRecord) -> StartHostDesktopRequest {
     StartHostDesktopRequest {
         request_id: record.request_id.clone(),
         number: record.number,
         epoch: record.epoch,
         label: record.id.to_string(),
-        account: Some(Account {
-            name: user.name.to_string(),
-            uid: user.uid,
-            full_name: user.full_name.clone(),
-        }),
+        account: Some(account(user)),
         image: record.image.to_string(),
         overlay: Some(OverlaySpec {
             persistent_name: record.overlay.clone(),
@@ -279,6 +324,8 @@ fn host_request(user: &UserRecord, record: &DesktopRecord) -> StartHostDesktopRe
         height: record.height,
         time_zone: record.time_zone.clone(),
         home: record.home.as_ref().map(home_spec),
+        network: Some(v1::NetworkPolicy { egress: record.egress.clone() }),
+        warm: false,
     }
 }
 

@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 
 use super::{DesktopError, Desktops};
 use crate::{
-    names::DesktopId,
+    names::{DesktopId, HostName},
     state::{self, DesktopRecord, DesktopState, Happening, keys},
     store::StoreError,
 };
@@ -57,7 +57,8 @@ impl Desktops {
             tracing::info_span!("stop", desktop.id = %record.id, desktop.epoch = record.epoch);
         let work = async move {
             // A host that cannot now is asked again when its line is back.
-            if let Err(error) = desktops.ask_host_to_stop(&record).await {
+            let DesktopRecord { host, number, epoch, .. } = &record;
+            if let Err(error) = desktops.ask_host_to_stop(host, *number, *epoch).await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "a desktop could not be stopped"
@@ -92,7 +93,8 @@ impl Desktops {
         record: &DesktopRecord,
     ) -> Result<DesktopRecord, DesktopError> {
         let stopping = self.happen(&record.id, record.epoch, Happening::Stop, |_| {}).await?;
-        self.ask_host_to_stop(&stopping).await?;
+        let DesktopRecord { host, number, epoch, .. } = &stopping;
+        self.ask_host_to_stop(host, *number, *epoch).await?;
         match self.end(&stopping, STOPPED).await {
             Ok(_) | Err(DesktopError::Illegal { .. }) => {
                 Err(DesktopError::Stopped(record.id.clone()))
@@ -104,11 +106,12 @@ impl Desktops {
     /// Answers when the host has nothing of this life of the desktop.
     pub(super) async fn ask_host_to_stop(
         &self,
-        record: &DesktopRecord,
+        host: &HostName,
+        number: u32,
+        epoch: u64,
     ) -> Result<(), DesktopError> {
-        let mut agent = self.inner.hosts.agent(&record.host)?;
-        let request =
-            StopHostDesktopRequest { number: record.number, epoch: record.epoch, grace: None };
+        let mut agent = self.inner.hosts.agent(host)?;
+        let request = StopHostDesktopRequest { number, epoch, grace: None };
         let answer =
             timeout(self.inner.deadlines.stop_deadline + HOST_EXTRA, agent.stop_desktop(request))
                 .await;
@@ -118,7 +121,7 @@ impl Desktops {
             Ok(Err(status)) => status.message().to_owned(),
             Err(_) => "it takes too long".to_owned(),
         };
-        Err(DesktopError::Agent { host: record.host.to_string(), verb: "stop a desktop", message })
+        Err(DesktopError::Agent { host: host.to_string(), verb: "stop a desktop", message })
     }
 
     /// Waits until this life of a desktop has ended.

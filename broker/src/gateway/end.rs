@@ -44,6 +44,42 @@ pub enum End {
 // === impl End ===
 
 impl End {
+    /// Every [`Self::word`].
+    pub(crate) const WORDS: [&str; 13] = [
+        "ticket_refused",
+        "taken_over",
+        "session_ended",
+        "host_unreachable",
+        "full",
+        "display_ended",
+        "text_sent",
+        "too_big",
+        "protocol_broken",
+        "client_left",
+        "client_silent",
+        "broker_ends",
+        "broker_fault",
+    ];
+
+    /// One word for it, for counting.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::TicketRefused(_) => "ticket_refused",
+            Self::TakenOver { .. } => "taken_over",
+            Self::SessionEnded(_) => "session_ended",
+            Self::HostUnreachable(_) => "host_unreachable",
+            Self::Full => "full",
+            Self::DisplayEnded(_) => "display_ended",
+            Self::TextSent => "text_sent",
+            Self::TooBig => "too_big",
+            Self::ProtocolBroken => "protocol_broken",
+            Self::ClientLeft => "client_left",
+            Self::ClientSilent => "client_silent",
+            Self::BrokerEnds => "broker_ends",
+            Self::BrokerFault => "broker_fault",
+        }
+    }
+
     /// What the client is sent.
     pub fn frame(&self) -> CloseFrame {
         let code = match self {

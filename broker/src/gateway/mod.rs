@@ -6,7 +6,9 @@
 //! sees neither headers nor bodies of a refused upgrade: a bad ticket is
 //! answered after the upgrade.
 
+mod activity;
 mod end;
+mod input;
 mod relay;
 mod viewers;
 mod watch;
@@ -27,13 +29,17 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
+pub use activity::Activities;
 pub use end::End;
 pub use viewers::Viewers;
 
 use crate::{
+    audit::{Audit, Entry, Outcome, Who},
+    auth::Act,
     config,
     desktops::{Admission, TicketError, Tickets},
     hosts::Hosts,
+    metrics::Metrics,
     server::Peer,
     store::Store,
 };
@@ -44,16 +50,31 @@ const MAX_MESSAGE_BYTES: usize = 1 << 20;
 /// What may wait to be written before the writer has to wait.
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
-/// All it takes to admit and relay.
+/// What it takes to admit and relay.
+pub struct Parts {
+    /// Where desktops and viewers are noted.
+    pub store: Arc<dyn Store>,
+    /// Where the displays are.
+    pub hosts: Hosts,
+    /// Where connections are noted.
+    pub audit: Audit,
+    /// What admits.
+    pub tickets: Tickets,
+    /// Who looks.
+    pub viewers: Viewers,
+    /// Ends all connections.
+    pub shutdown: CancellationToken,
+    /// Connections are among these.
+    pub tasks: TaskTracker,
+    /// Where connections are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Admits and relays.
 pub struct Gateway {
-    store: Arc<dyn Store>,
-    hosts: Hosts,
-    tickets: Tickets,
-    viewers: Viewers,
+    parts: Parts,
     config: config::Gateway,
     places: Arc<Semaphore>,
-    shutdown: CancellationToken,
-    tasks: TaskTracker,
 }
 
 #[derive(Deserialize)]
@@ -65,24 +86,17 @@ struct Asked {
 // === impl Gateway ===
 
 impl Gateway {
-    /// Relays until `shutdown`; connections are among `tasks`.
-    pub fn new(
-        store: Arc<dyn Store>,
-        hosts: Hosts,
-        tickets: Tickets,
-        viewers: Viewers,
-        config: config::Gateway,
-        shutdown: CancellationToken,
-        tasks: TaskTracker,
-    ) -> Self {
+    /// Relays until it is shut down.
+    pub fn new(parts: Parts, config: config::Gateway) -> Self {
         let places = Arc::new(Semaphore::new(config.max_connections));
-        Self { store, hosts, tickets, viewers, config, places, shutdown, tasks }
+        Self { parts, config, places }
     }
 
     async fn connection(&self, socket: WebSocket, ticket: &str, from: SocketAddr) {
         let (mut sink, mut stream) = relay::split(socket);
         let end = self.run(&mut sink, &mut stream, ticket, from).await;
         tracing::debug!(%end, "a connection ended");
+        self.parts.metrics.left(&end);
         relay::close(sink, stream, &end).await;
     }
 
@@ -94,7 +108,7 @@ impl Gateway {
         from: SocketAddr,
     ) -> End {
         let Ok(_place) = self.places.try_acquire() else { return End::Full };
-        let admission = match self.tickets.redeem(ticket).await {
+        let admission = match self.parts.tickets.redeem(ticket).await {
             Ok(admission) => admission,
             Err(error @ TicketError::Store(_)) => {
                 tracing::error!(
@@ -104,38 +118,48 @@ impl Gateway {
                 return End::BrokerFault;
             }
             Err(error) => {
-                // Anybody can send rubbish in a loop.
-                tracing::debug!(target: "audit", act = "connect", %from, outcome = "refused", reason = %error);
+                let entry = Entry::new(Act::Connect, &Who::stranger(from.ip()), Outcome::Refused);
+                self.parts.audit.note(entry.because(&error));
                 return End::TicketRefused(error.to_string());
             }
         };
         let Admission { desktop, user } = admission;
-        tracing::info!(target: "audit", act = "connect", %user, %from, desktop.id = %desktop.id,
-            desktop.epoch = desktop.epoch, outcome = "ok");
+        let who = Who { via: "ticket".to_owned(), ..Who::stranger(from.ip()) };
+        let who = who.named(user.as_str());
+        let note = |act, outcome| {
+            let entry = Entry::new(act, &who, outcome).on("desktop", &desktop.id);
+            entry.detail("epoch", desktop.epoch).detail("port", from.port())
+        };
         // In the store first: who looked until now is told at once.
-        let viewer = match self.viewers.enter(&desktop.id, &user, from).await {
+        let viewer = match self.parts.viewers.enter(&desktop, &user, from).await {
             Ok(viewer) => viewer,
             Err(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "a viewer could not be noted"
                 );
+                self.parts.audit.note(note(Act::Connect, Outcome::Failed).because(&error));
                 return End::BrokerFault;
             }
         };
+        let entry = note(Act::Connect, Outcome::Ok).detail("connection", viewer.connection());
+        self.parts.audit.note(entry);
+        let looking = self.parts.metrics.looking();
         let end = tokio::select! {
             biased;
-            () = self.shutdown.cancelled() => End::BrokerEnds,
-            end = watch::end_of(self.store.as_ref(), &desktop, viewer.connection()) => end,
-            end = relay::run(&self.hosts, &desktop, sink, stream, self.config.ping) => match end {
+            () = self.parts.shutdown.cancelled() => End::BrokerEnds,
+            end = watch::end_of(self.parts.store.as_ref(), &desktop, viewer.connection()) => end,
+            end = relay::run(&self.parts.hosts, &desktop, sink, stream, self.config.ping, &viewer, &self.parts.metrics) => match end {
                 // The display ends a little before its desktop does.
                 end @ End::DisplayEnded(_) => {
-                    watch::likely_end(self.store.as_ref(), &desktop, viewer.connection()).await.unwrap_or(end)
+                    watch::likely_end(self.parts.store.as_ref(), &desktop, viewer.connection()).await.unwrap_or(end)
                 }
                 end => end,
             },
         };
-        tracing::info!(target: "audit", act = "disconnect", %user, %from, desktop.id = %desktop.id, reason = %end);
+        let entry = note(Act::Disconnect, Outcome::Ok).detail("connection", viewer.connection());
+        self.parts.audit.note(entry.because(format_args!("{}: {end}", end.word())));
+        drop(looking);
         viewer.leave().await;
         end
     }
@@ -166,7 +190,7 @@ pub async fn handle(State(gateway): State<Arc<Gateway>>, request: Request<Body>)
             "The address of the client is not known.\n",
         );
     };
-    let tasks = gateway.tasks.clone();
+    let tasks = gateway.parts.tasks.clone();
     upgrade
         .protocols(["binary"])
         .max_message_size(MAX_MESSAGE_BYTES)

@@ -19,8 +19,12 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-use super::End;
-use crate::{hosts::Hosts, state::DesktopRecord};
+use super::{End, input::InputScanner, viewers::Viewer};
+use crate::{
+    hosts::Hosts,
+    metrics::{Direction, Metrics},
+    state::DesktopRecord,
+};
 
 pub(super) type Sink = SplitSink<WebSocket, Message>;
 pub(super) type Source = SplitStream<WebSocket>;
@@ -47,6 +51,8 @@ pub(super) async fn run(
     sink: &mut Sink,
     source: &mut Source,
     ping: Duration,
+    viewer: &Viewer,
+    metrics: &Metrics,
 ) -> End {
     let (upward, requests) = mpsc::channel(UPWARD);
     let hello = DisplayChunk { number: desktop.number, epoch: desktop.epoch, data: Vec::new() };
@@ -69,8 +75,8 @@ pub(super) async fn run(
     };
     let (heard, last_heard) = tokio::sync::watch::channel(Instant::now());
     tokio::select! {
-        end = to_display(source, &upward, &heard) => end,
-        end = to_client(&mut display, sink, ping, &last_heard) => end,
+        end = to_display(source, &upward, &heard, viewer, metrics) => end,
+        end = to_client(&mut display, sink, ping, &last_heard, metrics) => end,
     }
 }
 
@@ -90,11 +96,18 @@ async fn to_display(
     source: &mut Source,
     upward: &mpsc::Sender<DisplayChunk>,
     heard: &tokio::sync::watch::Sender<Instant>,
+    viewer: &Viewer,
+    metrics: &Metrics,
 ) -> End {
+    let mut scanner = InputScanner::default();
     while let Some(message) = source.next().await {
         heard.send_replace(Instant::now());
         match message {
             Ok(Message::Binary(bytes)) => {
+                metrics.relayed(Direction::ToDesktop, bytes.len());
+                if scanner.feed(&bytes) {
+                    viewer.used();
+                }
                 for part in bytes.chunks(CHUNK_BYTES) {
                     let chunk = DisplayChunk { data: part.to_vec(), ..DisplayChunk::default() };
                     if upward.send(chunk).await.is_err() {
@@ -116,6 +129,7 @@ async fn to_client(
     sink: &mut Sink,
     ping: Duration,
     last_heard: &tokio::sync::watch::Receiver<Instant>,
+    metrics: &Metrics,
 ) -> End {
     let mut pings = interval(ping);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -124,7 +138,10 @@ async fn to_client(
         let message = tokio::select! {
             chunk = display.message() => match chunk {
                 Ok(Some(chunk)) if chunk.data.is_empty() => continue,
-                Ok(Some(chunk)) => Message::Binary(chunk.data.into()),
+                Ok(Some(chunk)) => {
+                    metrics.relayed(Direction::ToViewer, chunk.data.len());
+                    Message::Binary(chunk.data.into())
+                }
                 Ok(None) => return End::DisplayEnded(hung_up()),
                 Err(status) => return refused(&status),
             },

@@ -114,6 +114,11 @@ fn sentence(reason: &str) -> String {
         "LOGOUT" => "you have logged out".to_owned(),
         "STOPPED" => "the desktop was stopped".to_owned(),
         "INIT_EXITED" => "the desktop shut itself down".to_owned(),
+        "IDLE_LIMIT" => "the desktop was closed, because nobody had used it for long".to_owned(),
+        "DISCONNECTED_LIMIT" => {
+            "the desktop was closed, because nobody had been connected to it for long".to_owned()
+        }
+        "TIME_LIMIT" => "the desktop was closed: it has run for as long as it may".to_owned(),
         "LOST" => "the host has lost the desktop".to_owned(),
         other => format!("the session has ended ({other})"),
     }

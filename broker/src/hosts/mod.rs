@@ -1,29 +1,40 @@
 //! The hosts, as this broker sees them now, and the way to their agents.
 
+mod dial;
+mod health;
 mod link;
+mod renew;
+pub mod sightings;
 mod supervisor;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use async_trait::async_trait;
 use rolltop_proto::v1::{
-    HostDesktop, HostInfo, ImageVersion, host_agent_client::HostAgentClient,
-    host_storage_client::HostStorageClient,
+    DesktopState, HostDesktop, HostInfo, ImageVersion, host_agent_client::HostAgentClient,
+    host_stats_client::HostStatsClient, host_storage_client::HostStorageClient,
 };
 use thiserror::Error;
-use tokio::sync::watch;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as Dialer, Identity};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tonic::transport::Channel;
 
-pub use link::Horizon;
+pub use dial::TrustError;
+use dial::{CONNECT_DEADLINE, Trust, Way};
+pub use health::{Happening, Health, HostState, Illegal, duty_after};
+pub use link::{Horizon, Verdicts};
+pub use renew::Renewer;
 pub use supervisor::supervise;
 
 use crate::{
-    names::{Endpoint, HostName},
-    pki::{Credentials, host_tls_name},
+    names::HostName,
+    pki::Credentials,
+    state::{CredentialRecord, Duty, HostRecord},
 };
 
 /// A client of a host's agent.
@@ -31,13 +42,15 @@ pub type Agent = HostAgentClient<Channel>;
 
 /// A client of what a host's agent keeps on disk.
 pub type HostStorage = HostStorageClient<Channel>;
+/// What an agent tells of desktops, ready to be called.
+pub type HostStats = HostStatsClient<Channel>;
 
-const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
-/// A dead peer is noticed within twice this.
-const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// Bytes a display connection may have under way. One connection per viewer,
 /// so that a slow one holds up neither others nor the calls to the agent.
 const DISPLAY_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// Why a host whose certificate was revoked is not asked.
+const REVOKED: &str = "its certificate was revoked; enrol it anew";
 
 /// A host cannot be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -61,34 +74,28 @@ pub trait Observer: Send + Sync + 'static {
     /// Called before a host is asked for all it has.
     async fn horizon(&self) -> Horizon;
     /// All the host has; what it does not list and was claimed before the
-    /// horizon is no longer there.
+    /// horizon is no longer there. What it is to end is answered, not ended.
     async fn all(
         &self,
         host: &HostName,
         horizon: &Horizon,
         desktops: &BTreeMap<u32, HostDesktop>,
-    ) -> BTreeSet<u32>;
+    ) -> Verdicts;
     /// One changed. Answers whether the store knows it.
     async fn changed(&self, host: &HostName, desktop: &HostDesktop) -> bool;
-}
-
-/// Whether a host answers.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Health {
-    /// It never has.
-    #[default]
-    Unknown,
-    /// It does.
-    Ready,
-    /// It does not now.
-    Suspect,
 }
 
 /// The latest about one host.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    /// Whether it answers.
+    /// Whether it is heard.
     pub health: Health,
+    /// What it is there for.
+    pub duty: Duty,
+    /// For pools to choose by.
+    pub labels: BTreeMap<String, String>,
+    /// Since when it is not heard; none: it is.
+    pub silent_since: Option<Instant>,
     /// Why it is not ready.
     pub problem: String,
     /// Facts it told.
@@ -101,41 +108,112 @@ pub struct Seen {
     pub strays: BTreeSet<u32>,
 }
 
+/// How many there are of what, on all hosts together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Hosts by state.
+    pub hosts: HashMap<HostState, u64>,
+    /// Desktops by the state that was told last, of silent hosts too.
+    pub desktops: HashMap<DesktopState, u64>,
+    /// Of the hosts that are heard.
+    pub memory_bytes: u64,
+    /// Of that, what is free or can be made so.
+    pub memory_available_bytes: u64,
+}
+
 /// All hosts. Cheap to clone.
 #[derive(Clone)]
 pub struct Hosts {
-    credentials: Arc<Trust>,
+    trust: Arc<Trust>,
+    /// Some host's state has changed.
+    news: Arc<Notify>,
     table: Arc<Mutex<BTreeMap<HostName, Arc<Host>>>>,
-}
-
-struct Trust {
-    ca: Certificate,
-    identity: Identity,
 }
 
 struct Host {
     name: HostName,
-    endpoint: Endpoint,
+    way: Way,
+    /// Which certificates of it count: looked at in each handshake.
+    credential: Arc<Mutex<CredentialRecord>>,
     seen: watch::Sender<Seen>,
     /// For calls; displays have connections of their own.
     channel: Mutex<Option<Channel>>,
+    /// What the host has told so far; see `WatchDesktops`.
+    position: Mutex<String>,
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// The host's state.
+    pub fn state(&self) -> HostState {
+        HostState { health: self.health, duty: self.duty }
+    }
+
+    /// Notes what happened; false: nothing has changed, or it cannot happen.
+    fn happen(&mut self, happening: Happening) -> bool {
+        let before = self.state();
+        let after = before.after(happening).unwrap_or(before);
+        (self.health, self.duty) = (after.health, after.duty);
+        after != before
+    }
 }
 
 // === impl Hosts ===
 
 impl Hosts {
     /// None yet; agents must be signed by `ca_pem`, and get to see `client`.
-    pub fn new(ca_pem: &str, client: &Credentials) -> Self {
-        let trust = Trust {
-            ca: Certificate::from_pem(ca_pem),
-            identity: Identity::from_pem(&client.certificate_pem, &client.key_pem),
-        };
-        Self { credentials: Arc::new(trust), table: Arc::default() }
+    ///
+    /// # Errors
+    /// If one of the certificates cannot be used.
+    pub fn new(ca_pem: &str, client: &Credentials) -> Result<Self, TrustError> {
+        let trust = Arc::new(Trust::new(ca_pem, client)?);
+        Ok(Self { trust, news: Arc::default(), table: Arc::default() })
     }
 
     /// The latest about every host.
     pub fn seen(&self) -> BTreeMap<HostName, Seen> {
         self.table().iter().map(|(name, host)| (name.clone(), host.seen.borrow().clone())).collect()
+    }
+
+    /// Whether a host is heard, what it is there for, since when it is silent.
+    pub fn state(&self, host: &HostName) -> Option<(HostState, Option<Instant>)> {
+        let host = self.find(host).ok()?;
+        let seen = host.seen.borrow();
+        Some((seen.state(), seen.silent_since))
+    }
+
+    /// How many there are of what.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for host in self.table().values() {
+            let seen = host.seen.borrow();
+            *tally.hosts.entry(seen.state()).or_default() += 1;
+            for desktop in seen.desktops.values() {
+                *tally.desktops.entry(desktop.state()).or_default() += 1;
+            }
+            if let (Health::Ready, Some(info)) = (seen.health, &seen.info) {
+                let bytes = |told: i64| u64::try_from(told).unwrap_or(0);
+                tally.memory_bytes += bytes(info.memory_bytes);
+                tally.memory_available_bytes += bytes(info.memory_available_bytes);
+            }
+        }
+        tally
+    }
+
+    /// Hosts that are heard now.
+    pub fn heard(&self) -> BTreeSet<HostName> {
+        let table = self.table();
+        let heard = table.values().filter(|host| host.seen.borrow().health == Health::Ready);
+        heard.map(|host| host.name.clone()).collect()
+    }
+
+    /// Resolves when a host's state has changed since this call.
+    pub fn changed(&self) -> impl Future<Output = ()> + use<> {
+        let news = Arc::clone(&self.news);
+        let mut changed = Box::pin(news.notified_owned());
+        changed.as_mut().enable();
+        changed
     }
 
     /// The latest about one desktop of a host.
@@ -160,12 +238,28 @@ impl Hosts {
         self.channel(host).map(HostStorage::new)
     }
 
+    /// What a host that answers tells of its desktops.
+    ///
+    /// # Errors
+    /// [`HostError`] when it does not.
+    pub fn stats(&self, host: &HostName) -> Result<HostStats, HostError> {
+        self.channel(host).map(HostStats::new)
+    }
+
+    /// A connection of its own to that, for streams that may be read slowly.
+    ///
+    /// # Errors
+    /// [`HostError`] when it cannot be made.
+    pub async fn dial_stats(&self, host: &HostName) -> Result<HostStats, HostError> {
+        self.new_channel(host).await.map(HostStats::new)
+    }
+
     fn channel(&self, host: &HostName) -> Result<Channel, HostError> {
         let host = self.find(host)?;
         let seen = host.seen.borrow();
         match (&seen.health, lock(&host.channel).clone()) {
             (Health::Ready, Some(channel)) => Ok(channel),
-            (Health::Unknown | Health::Ready | Health::Suspect, _) => {
+            (Health::Unknown | Health::Ready | Health::Suspect | Health::Lost, _) => {
                 Err(host.unreachable(&seen.problem))
             }
         }
@@ -189,11 +283,12 @@ impl Hosts {
 
     async fn new_channel(&self, host: &HostName) -> Result<Channel, HostError> {
         let host = self.find(host)?;
-        let dialer = self.dialer(&host).map_err(|error| host.unreachable(&describe(&error)))?;
-        let dialer = dialer
-            .initial_stream_window_size(DISPLAY_WINDOW_BYTES)
-            .initial_connection_window_size(DISPLAY_WINDOW_BYTES);
-        let connect = tokio::time::timeout(CONNECT_DEADLINE * 2, dialer.connect());
+        let connect = host.way.connect(|dialer| {
+            dialer
+                .initial_stream_window_size(DISPLAY_WINDOW_BYTES)
+                .initial_connection_window_size(DISPLAY_WINDOW_BYTES)
+        });
+        let connect = tokio::time::timeout(CONNECT_DEADLINE * 2, connect);
         match connect.await {
             Ok(Ok(channel)) => Ok(channel),
             Ok(Err(error)) => Err(host.unreachable(&describe(&error))),
@@ -230,28 +325,29 @@ impl Hosts {
     fn table(&self) -> MutexGuard<'_, BTreeMap<HostName, Arc<Host>>> {
         lock(&self.table)
     }
-
-    fn dialer(&self, host: &Host) -> Result<Dialer, tonic::transport::Error> {
-        let tls = ClientTlsConfig::new()
-            .ca_certificate(self.credentials.ca.clone())
-            .identity(self.credentials.identity.clone())
-            .domain_name(host_tls_name(&host.name))
-            .timeout(CONNECT_DEADLINE);
-        Dialer::from_shared(host.endpoint.as_str().to_owned())?
-            .connect_timeout(CONNECT_DEADLINE)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true)
-            .tls_config(tls)
-    }
 }
 
 // === impl Host ===
 
 impl Host {
-    fn new(name: HostName, endpoint: Endpoint) -> Self {
-        let seen = Seen { problem: "it has not answered yet".to_owned(), ..Seen::default() };
-        Self { name, endpoint, seen: watch::Sender::new(seen), channel: Mutex::default() }
+    fn new(record: &HostRecord, trust: &Trust) -> Result<Self, rustls::Error> {
+        let problem = if record.credential.revoked { REVOKED } else { "it has not answered yet" };
+        let seen = Seen {
+            duty: record.duty(),
+            labels: record.labels.clone(),
+            problem: problem.to_owned(),
+            silent_since: Some(Instant::now()),
+            ..Seen::default()
+        };
+        let credential = Arc::new(Mutex::new(record.credential.clone()));
+        Ok(Self {
+            name: record.name.clone(),
+            way: trust.way(record, Arc::clone(&credential))?,
+            credential,
+            seen: watch::Sender::new(seen),
+            channel: Mutex::default(),
+            position: Mutex::default(),
+        })
     }
 
     fn unreachable(&self, problem: &str) -> HostError {

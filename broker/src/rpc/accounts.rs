@@ -1,13 +1,16 @@
 //! Signing in and out, and accounts.
 
+use std::collections::BTreeSet;
+
 use rolltop_proto::v1;
 use tonic::{Request, Response, metadata::AsciiMetadataValue};
 
 use super::{Api, RpcError, caller, convert};
 use crate::{
-    auth::{AccountError, Caller, NewAccount, Password},
+    audit::{Entry, Outcome, Who},
+    auth::{AccountError, Act, Caller, NewAccount, Password, Shown},
     names::{BadField, UserName},
-    state::Role,
+    state::{Role, UserRecord},
 };
 
 /// Longest password a call may present, bytes; longer ones are wrong anyway.
@@ -19,27 +22,38 @@ impl Api {
         request: Request<v1::SignInRequest>,
     ) -> Result<Response<v1::SignInResponse>, RpcError> {
         let from = caller::address_of(&request)?;
-        let v1::SignInRequest { name, mut password } = request.into_inner();
+        let v1::SignInRequest { name, mut password, code } = request.into_inner();
         if password.len() > MAX_PRESENTED {
             password.clear();
         }
-        let shown = BadField::new("name", &name, "").value;
-        let user = match self.accounts.check(&name, password, from).await {
+        let who = Who::stranger(from).named(&name);
+        let note = |outcome| Entry::new(Act::SignIn, &who, outcome);
+        let (user, shown) = match self.accounts.check_both(&name, password, &code, from).await {
             Ok(user) => user,
+            // Half-way: the code comes with the next call.
+            Err(error @ AccountError::CodeWanted) => return Err(error.into()),
             Err(error) => {
-                // What the limit turns away can come without limit.
-                if matches!(error, AccountError::Refused(_)) {
-                    tracing::debug!(target: "audit", act = "sign-in", user = shown, %from,
-                        outcome = "turned away", reason = %error);
-                } else {
-                    tracing::info!(target: "audit", act = "sign-in", user = shown, %from,
-                        outcome = "refused", reason = %error);
-                }
+                let faulty = matches!(
+                    error,
+                    AccountError::Store(_)
+                        | AccountError::Password(_)
+                        | AccountError::Second(_)
+                        | AccountError::Directory(_)
+                );
+                let outcome = if faulty { Outcome::Failed } else { Outcome::Refused };
+                self.audit.note(note(outcome).because(&error));
                 return Err(error.into());
             }
         };
         let opened = self.sessions.open(&user).await?;
-        tracing::info!(target: "audit", act = "sign-in", user = %user.name, %from, outcome = "ok");
+        let entry = note(Outcome::Ok);
+        self.audit.note(match shown {
+            None => entry.detail("with", "password"),
+            Some(Shown::Code) => entry.detail("with", "password and code"),
+            Some(Shown::Recovery(left)) => {
+                entry.detail("with", "password and recovery code").detail("left", left)
+            }
+        });
         let cookie = caller::cookie(&opened.token, self.clock.now(), opened.expires_at);
         let mut response = Response::new(v1::SignInResponse {
             token: opened.token.expose().to_owned(),
@@ -55,10 +69,15 @@ impl Api {
         &self,
         request: Request<v1::SignOutRequest>,
     ) -> Result<Response<v1::SignOutResponse>, RpcError> {
-        match caller::identify(&self.sessions, &request).await {
+        let from = caller::address_of(&request)?;
+        match caller::identify(self, &request).await {
             Ok(caller) => {
-                self.sessions.end(&caller.session).await?;
-                tracing::info!(target: "audit", act = "sign-out", user = %caller.name(), outcome = "ok");
+                // A token is revoked, not signed out.
+                let session = caller.session().ok_or(RpcError::SessionOnly)?;
+                self.sessions.end(session).await?;
+                let who = Who { via: caller.via(), ..Who::stranger(from) };
+                let who = who.named(caller.name().as_str());
+                self.audit.note(Entry::new(Act::SignOut, &who, Outcome::Ok));
             }
             Err(RpcError::NotSignedIn) => {}
             Err(other) => return Err(other),
@@ -78,21 +97,31 @@ impl Api {
         let user =
             if user.is_empty() { caller.name().clone() } else { UserName::parse("user", &user)? };
         let own = user == *caller.name();
-        if !own && !caller.is_operator() {
-            return Err(RpcError::OperatorsOnly);
+        let right = caller.check(Act::ChangePassword, own);
+        right.map_err(|lack| RpcError::lacking(Act::ChangePassword, lack))?;
+        if !own {
+            self.manageable(caller, &user).await?;
         }
         let new = Password::chosen("new_password", new_password)?;
         let current = own.then_some((current_password, from));
         self.accounts.set_password(&user, current, new).await?;
         // Whoever had the old password is out; the caller stays in.
-        self.sessions.end_others(&user, own.then_some(caller.session.as_str())).await?;
-        tracing::info!(target: "audit", act = "change-password", by = %caller.name(), %user, outcome = "ok");
+        self.sessions.end_others(&user, caller.session().filter(|_| own)).await?;
         Ok(v1::ChangePasswordResponse {})
     }
 
     pub(super) async fn list_users_call(&self) -> Result<v1::ListUsersResponse, RpcError> {
         let users = self.accounts.list().await?;
-        Ok(v1::ListUsersResponse { users: users.iter().map(convert::user).collect() })
+        let groups = self.groups.of_all().await?;
+        let none = BTreeSet::new();
+        let shown =
+            |user: &UserRecord| convert::user_in(user, groups.get(&user.name).unwrap_or(&none));
+        Ok(v1::ListUsersResponse { users: users.iter().map(shown).collect() })
+    }
+
+    pub(super) async fn who_am_i_call(&self, caller: &Caller) -> Result<v1::User, RpcError> {
+        let user = convert::user_in(&caller.user, &self.groups.of(&caller.user).await?);
+        Ok(v1::User { second_factor: self.seconds.is_required(&caller.user).await?, ..user })
     }
 
     pub(super) async fn create_user_call(
@@ -100,16 +129,12 @@ impl Api {
         caller: &Caller,
         request: v1::CreateUserRequest,
     ) -> Result<v1::User, RpcError> {
-        let role = match request.role() {
-            v1::Role::Operator => Role::Operator,
-            v1::Role::User | v1::Role::Unspecified => Role::User,
-        };
+        let role = parse_role("role", request.role, Some(Role::User))?;
+        may_manage(caller, role)?;
         let v1::CreateUserRequest { name, full_name, password, .. } = request;
         let name = UserName::parse("name", &name)?;
         let password = Password::chosen("password", password)?;
         let user = self.accounts.create(NewAccount { name, full_name, role, password }).await?;
-        tracing::info!(target: "audit", act = "create-user", by = %caller.name(), user = %user.name, uid = user.uid,
-            outcome = "ok");
         Ok(convert::user(&user))
     }
 
@@ -122,10 +147,56 @@ impl Api {
         if name == *caller.name() {
             return Err(RpcError::OwnAccount);
         }
+        self.manageable(caller, &name).await?;
         self.accounts.delete(&name).await?;
+        self.seconds.remove(&name).await?;
+        self.groups.forget(&name).await?;
+        self.tokens.forget(&name).await?;
         self.sessions.end_others(&name, None).await?;
-        tracing::info!(target: "audit", act = "delete-user", by = %caller.name(), user = %name, outcome = "ok");
         Ok(v1::DeleteUserResponse {})
+    }
+}
+
+impl Api {
+    /// The account of another, if the caller may change it.
+    pub(super) async fn manageable(
+        &self,
+        caller: &Caller,
+        name: &UserName,
+    ) -> Result<UserRecord, RpcError> {
+        let user = self.accounts.find(name).await?;
+        let user = user.ok_or_else(|| AccountError::Unknown(name.clone()))?.record;
+        may_manage(caller, user.role)?;
+        Ok(user)
+    }
+}
+
+/// Accounts of users are the operators' care; who could make an operator would
+/// be one.
+fn may_manage(caller: &Caller, role: Role) -> Result<(), RpcError> {
+    match role {
+        Role::User => Ok(()),
+        Role::Auditor | Role::Operator | Role::Admin => {
+            let right = caller.check(Act::SetRole, false);
+            right.map_err(|lack| RpcError::lacking(Act::SetRole, lack))
+        }
+    }
+}
+
+/// `usual`: if none is given.
+pub(super) fn parse_role(
+    field: &'static str,
+    number: i32,
+    usual: Option<Role>,
+) -> Result<Role, BadField> {
+    let wanted = "ROLE_USER, ROLE_AUDITOR, ROLE_OPERATOR or ROLE_ADMIN";
+    match v1::Role::try_from(number) {
+        Ok(v1::Role::User) => Ok(Role::User),
+        Ok(v1::Role::Auditor) => Ok(Role::Auditor),
+        Ok(v1::Role::Operator) => Ok(Role::Operator),
+        Ok(v1::Role::Admin) => Ok(Role::Admin),
+        Ok(v1::Role::Unspecified) => usual.ok_or_else(|| BadField::new(field, "no role", wanted)),
+        Err(_) => Err(BadField::new(field, &number.to_string(), wanted)),
     }
 }
 

@@ -10,9 +10,9 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use tonic::Request;
 
-use super::{RpcError, arrival::Arrival};
+use super::{Api, RpcError, arrival::Arrival};
 use crate::{
-    auth::{Caller, Sessions},
+    auth::{Caller, Tokens},
     clock::Timestamp,
     secret::Secret,
     server::Peer,
@@ -22,12 +22,13 @@ use crate::{
 const COOKIE: &str = "rolltop_session";
 
 /// Finds out who calls.
-pub(super) async fn identify<T>(
-    sessions: &Sessions,
-    request: &Request<T>,
-) -> Result<Caller, RpcError> {
+pub(super) async fn identify<T>(api: &Api, request: &Request<T>) -> Result<Caller, RpcError> {
     let token = token_of(request)?.ok_or(RpcError::NotSignedIn)?;
-    sessions.find(&token).await?.ok_or(RpcError::NotSignedIn)
+    let found = match Tokens::is_one(&token) {
+        true => api.tokens.find(&token).await?,
+        false => api.sessions.find(&token).await?,
+    };
+    found.ok_or(RpcError::NotSignedIn)
 }
 
 /// Where the call came from.

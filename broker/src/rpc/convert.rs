@@ -1,27 +1,44 @@
 //! Records as the API shows them.
 
+use std::collections::BTreeSet;
+
+use prost_types::Duration;
 use rolltop_proto::v1;
 
 use crate::{
     clock::Timestamp,
     hosts::{Health, Seen},
+    names::GroupName,
     state::{
-        DesktopRecord, DesktopState, Display, FailureRecord, HomePolicy, HostRecord, LimitsRecord,
-        PoolRecord, Role, UserRecord, ViewerRecord,
+        CapacityRecord, DesktopRecord, DesktopState, Display, Duty, FailureRecord, HomePolicy,
+        HostPolicy, HostRecord, LimitsRecord, PoolRecord, Role, Strategy, Term, TimeLimits,
+        UserRecord, ViewerRecord,
     },
 };
 
 pub(super) fn user(record: &UserRecord) -> v1::User {
-    let role = match record.role {
-        Role::User => v1::Role::User,
-        Role::Operator => v1::Role::Operator,
-    };
     v1::User {
         name: record.name.to_string(),
         full_name: record.full_name.clone(),
-        role: role.into(),
+        role: role(record.role).into(),
         uid: record.uid,
         created_at: Some(record.created_at.into()),
+        groups: Vec::new(),
+        second_factor: false,
+    }
+}
+
+/// And the groups the user is in.
+pub(super) fn user_in(record: &UserRecord, groups: &BTreeSet<GroupName>) -> v1::User {
+    v1::User { groups: groups.iter().map(ToString::to_string).collect(), ..user(record) }
+}
+
+pub(super) fn role(role: Role) -> v1::Role {
+    match role {
+        Role::User => v1::Role::User,
+        Role::Auditor => v1::Role::Auditor,
+        Role::Operator => v1::Role::Operator,
+        Role::Admin => v1::Role::Admin,
     }
 }
 
@@ -36,7 +53,43 @@ pub(super) fn pool(record: &PoolRecord) -> v1::Pool {
         limits: Some(limits(record.limits)),
         runtime: record.runtime.clone(),
         users: record.users.iter().map(ToString::to_string).collect(),
+        groups: record.groups.iter().map(ToString::to_string).collect(),
         home: record.home.as_ref().map(home),
+        network: Some(v1::NetworkPolicy { egress: record.egress.clone() }),
+        hosts: Some(host_policy(&record.hosts)),
+        time_limits: time_limits(record.time_limits),
+        max_desktops: record.max_desktops,
+        closed: record.closed.clone(),
+        warm: record.warm,
+        // Not the pool's own: whoever lists pools says so.
+        warm_ready: 0,
+        warm_problem: String::new(),
+    }
+}
+
+fn time_limits(limits: TimeLimits) -> Option<v1::TimeLimits> {
+    let span = |ms: Option<u64>| Duration::try_from(std::time::Duration::from_millis(ms?)).ok();
+    limits.is_any().then(|| v1::TimeLimits {
+        idle: span(limits.idle_ms),
+        disconnected: span(limits.disconnected_ms),
+        total: span(limits.total_ms),
+        warning: span(Some(limits.warning_ms).filter(|ms| *ms > 0)),
+    })
+}
+
+fn host_policy(policy: &HostPolicy) -> v1::HostPolicy {
+    let strategy = match policy.strategy {
+        None => v1::Strategy::Unspecified,
+        Some(Strategy::Spread) => v1::Strategy::Spread,
+        Some(Strategy::Pack) => v1::Strategy::Pack,
+    };
+    let terms = |terms: &[Term]| terms.iter().map(Term::to_string).collect();
+    v1::HostPolicy {
+        strategy: strategy.into(),
+        require: terms(&policy.require),
+        forbid: terms(&policy.forbid),
+        prefer: terms(&policy.prefer),
+        avoid: terms(&policy.avoid),
     }
 }
 
@@ -49,12 +102,16 @@ fn home(policy: &HomePolicy) -> v1::HomePolicy {
     v1::HomePolicy { kind: Some(kind) }
 }
 
-pub(super) fn host(record: &HostRecord, seen: Option<Seen>) -> v1::Host {
+/// `claimed`: what its desktops have claimed.
+pub(super) fn host(record: &HostRecord, seen: Option<Seen>, claimed: CapacityRecord) -> v1::Host {
     let seen = seen.unwrap_or_default();
-    let state = match seen.health {
-        Health::Unknown => v1::HostState::Unknown,
-        Health::Ready => v1::HostState::Ready,
-        Health::Suspect => v1::HostState::Suspect,
+    let state = match (seen.health, record.duty()) {
+        (Health::Unknown, _) => v1::HostState::Unknown,
+        (Health::Ready, Duty::Serving) => v1::HostState::Ready,
+        (Health::Ready, Duty::Draining) => v1::HostState::Draining,
+        (Health::Ready, Duty::Drained) => v1::HostState::Drained,
+        (Health::Suspect, _) => v1::HostState::Suspect,
+        (Health::Lost, _) => v1::HostState::Lost,
     };
     let strays: Vec<String> = seen.strays.iter().map(u32::to_string).collect();
     let problem = match (seen.problem.is_empty(), strays.is_empty()) {
@@ -69,6 +126,19 @@ pub(super) fn host(record: &HostRecord, seen: Option<Seen>) -> v1::Host {
         state: state.into(),
         info: seen.info,
         problem,
+        certificate_expires_at: record
+            .credential
+            .current
+            .as_ref()
+            .and_then(|current| stamp(current.expires_at)),
+        revoked: record.credential.revoked,
+        drain: record.drain.as_ref().map(|drain| v1::Drain {
+            since: stamp(drain.since),
+            deadline: drain.deadline.and_then(stamp),
+            by: drain.by.to_string(),
+            remaining: claimed.desktops,
+        }),
+        labels: record.labels.clone().into_iter().collect(),
     }
 }
 
@@ -80,6 +150,7 @@ pub(super) fn desktop(
 ) -> v1::Desktop {
     let placed = record.placed.clone().unwrap_or_default();
     let there = told.filter(|told| told.epoch == record.epoch && told.number == record.number);
+    let ends = record.foreseen_end();
     let overlay = there.and_then(|told| told.overlay.clone()).unwrap_or_else(|| v1::OverlayInfo {
         name: record.overlay.clone(),
         persistent: !record.overlay.is_empty(),
@@ -122,6 +193,8 @@ pub(super) fn desktop(
                 .ok(),
             })
             .collect(),
+        ends_at: ends.as_ref().and_then(|ends| stamp(ends.at)),
+        ends_because: ends.map(|ends| ends.because).unwrap_or_default(),
     }
 }
 
@@ -132,7 +205,10 @@ fn state(noted: DesktopState, told: Option<&v1::HostDesktop>) -> v1::DesktopStat
             Some(there @ (v1::DesktopState::Preparing | v1::DesktopState::Starting)) => there,
             Some(_) | None => v1::DesktopState::Planned,
         },
-        DesktopState::Running => v1::DesktopState::Running,
+        DesktopState::Running => match told.map(v1::HostDesktop::state) {
+            Some(frozen @ v1::DesktopState::Frozen) => frozen,
+            Some(_) | None => v1::DesktopState::Running,
+        },
         DesktopState::Stopping => v1::DesktopState::Stopping,
         DesktopState::Gone => v1::DesktopState::Gone,
         DesktopState::Failed => v1::DesktopState::Failed,

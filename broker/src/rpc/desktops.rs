@@ -7,9 +7,9 @@ use rolltop_proto::v1::{self, start_desktop_response::Message};
 use tokio::time::timeout;
 use tonic::Status;
 
-use super::{Api, RpcError, convert, error::shared_desktop_status};
+use super::{Api, RpcError, attempt::Attempt, convert, error::shared_desktop_status};
 use crate::{
-    auth::Caller,
+    auth::{Act, Caller, Lack},
     desktops::{DesktopError, StartRequest, Step},
     names::{BadField, DesktopId, PoolName, UserName},
     state::{self, DesktopRecord, DesktopState, PoolRecord, UserRecord, ViewerRecord, keys},
@@ -31,9 +31,6 @@ impl Api {
         caller: &Caller,
         all: bool,
     ) -> Result<Vec<v1::Desktop>, RpcError> {
-        if all && !caller.is_operator() {
-            return Err(RpcError::OperatorsOnly);
-        }
         let records = state::list::<DesktopRecord>(self.store.as_ref(), keys::DESKTOPS).await?;
         let viewers: BTreeMap<DesktopId, ViewerRecord> =
             self.viewers.all().await?.into_iter().collect();
@@ -49,7 +46,7 @@ impl Api {
         caller: &Caller,
         request: &v1::GetDesktopRequest,
     ) -> Result<v1::Desktop, RpcError> {
-        let id = own_or_operator(caller, &request.desktop)?;
+        let id = own_or(Act::ReadDesktops, caller, &request.desktop)?;
         let record =
             self.desktops.find(&id).await?.ok_or_else(|| DesktopError::Unknown(id.clone()))?.record;
         let viewer = self.viewers.of(&id).await?;
@@ -62,21 +59,42 @@ impl Api {
     /// that there is no desktop to speak of.
     pub(super) async fn start_desktop_call(
         &self,
-        caller: &Caller,
+        attempt: Attempt,
         request: v1::StartDesktopRequest,
-    ) -> Result<impl Stream<Item = Result<v1::StartDesktopResponse, Status>> + Send + use<>, RpcError>
+    ) -> Result<impl Stream<Item = Result<v1::StartDesktopResponse, Status>> + Send + use<>, Status>
     {
-        let request = self.start_request(caller, request).await?;
-        tracing::info!(target: "audit", act = "start-desktop", by = %caller.name(), user = %request.user.name,
-            pool = %request.pool, outcome = "begun");
+        let attempt = match request.user.as_str() {
+            "" => attempt.on_own("desktop", &request.pool),
+            user => attempt.on("desktop", format_args!("{}/{user}", request.pool)),
+        };
+        let request = match self.start_request(attempt.caller(), request).await {
+            Ok(request) => request,
+            Err(error) => return Err(attempt.refused(error)),
+        };
+        // Without an outcome the caller left; the start goes on.
+        let mut attempt = Some(attempt);
         let api = self.clone();
         let steps = self.desktops.start(request).follow();
         Ok(steps.map(move |step| match step {
             Step::Progress(progress) => Ok(answer(Message::Progress(progress))),
-            Step::Done(outcome) => match outcome.as_ref() {
-                Ok(record) => Ok(answer(Message::Desktop(api.show(record, None)))),
-                Err(error) => Err(shared_desktop_status(error)),
-            },
+            Step::Done(outcome) => {
+                let attempt = attempt.take();
+                match outcome.as_ref() {
+                    Ok(record) => {
+                        if let Some(attempt) = attempt {
+                            note_start(attempt, record);
+                        }
+                        Ok(answer(Message::Desktop(api.show(record, None))))
+                    }
+                    Err(error) => {
+                        let status = shared_desktop_status(error);
+                        Err(match attempt {
+                            Some(attempt) => attempt.refused(RpcError::Relayed(status)),
+                            None => status,
+                        })
+                    }
+                }
+            }
         }))
     }
 
@@ -85,10 +103,20 @@ impl Api {
         caller: &Caller,
         request: &v1::StopDesktopRequest,
     ) -> Result<v1::StopDesktopResponse, RpcError> {
-        let id = own_or_operator(caller, &request.desktop)?;
-        tracing::info!(target: "audit", act = "stop-desktop", by = %caller.name(), desktop.id = %id, outcome = "begun");
+        let id = own_or(Act::StopDesktop, caller, &request.desktop)?;
         let record = self.desktops.stop(&id).await?;
         Ok(v1::StopDesktopResponse { desktop: Some(self.show(&record, None)) })
+    }
+
+    pub(super) async fn set_frozen_call(
+        &self,
+        caller: &Caller,
+        desktop: &str,
+        frozen: bool,
+    ) -> Result<v1::Desktop, RpcError> {
+        let id = DesktopId::parse(desktop, caller.name())?;
+        let (record, told) = self.desktops.set_frozen(&id, frozen).await?;
+        Ok(convert::desktop(&record, Some(&told), self.viewers.of(&id).await?.as_ref()))
     }
 
     /// Only one's own: what is on a screen is its user's, operator or not.
@@ -149,7 +177,7 @@ impl Api {
         let key = keys::pool(&pool);
         let record = state::read::<PoolRecord>(self.store.as_ref(), &key).await?;
         let record = record.ok_or_else(|| DesktopError::UnknownPool(pool.clone()))?.record;
-        if !record.admits(&user.name) {
+        if !record.admits(&user.name, &self.groups.of(&user).await?) {
             return Err(DesktopError::NotEntitled { pool, user: user.name }.into());
         }
         Ok(StartRequest {
@@ -163,21 +191,35 @@ impl Api {
 
     async fn user_of(&self, caller: &Caller, name: &str) -> Result<UserRecord, RpcError> {
         if name.is_empty() || name == caller.name().as_str() {
+            let own = caller.check(Act::StartDesktop, true);
+            own.map_err(|lack| RpcError::lacking(Act::StartDesktop, lack))?;
             return Ok(caller.user.clone());
         }
         let name = UserName::parse("user", name)?;
-        if !caller.is_operator() {
-            return Err(RpcError::OperatorsOnly);
-        }
+        let others = caller.check(Act::StartDesktop, false);
+        others.map_err(|lack| RpcError::lacking(Act::StartDesktop, lack))?;
         let found = self.accounts.find(&name).await?;
         Ok(found.ok_or(DesktopError::UnknownUser(name))?.record)
     }
 }
 
-/// A desktop the caller may deal with.
-pub(super) fn own_or_operator(caller: &Caller, desktop: &str) -> Result<DesktopId, RpcError> {
+/// A desktop the caller may do this with.
+pub(super) fn own_or(act: Act, caller: &Caller, desktop: &str) -> Result<DesktopId, RpcError> {
     let id = DesktopId::parse(desktop, caller.name())?;
-    if id.user == *caller.name() || caller.is_operator() { Ok(id) } else { Err(RpcError::NotYours) }
+    match caller.check(act, id.user == *caller.name()) {
+        Ok(()) => Ok(id),
+        Err(Lack::Role) if act.right().owned() => Err(RpcError::NotYours),
+        Err(lack) => Err(RpcError::lacking(act, lack)),
+    }
+}
+
+/// A desktop that did not come up is a start that failed.
+fn note_start(attempt: Attempt, record: &DesktopRecord) {
+    let attempt = attempt.detail("host", &record.host).detail("number", record.number);
+    match &record.failure {
+        None => attempt.succeeded(),
+        Some(failure) => attempt.failed(&failure.code, &failure.reason),
+    }
 }
 
 fn answer(message: Message) -> v1::StartDesktopResponse {

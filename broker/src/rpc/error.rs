@@ -8,12 +8,17 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    auth::{AccountError, PasswordError},
+    auth::{
+        AccountError, Act, GroupError, Lack, PasswordError, Right, Scope, SecondError, TokenError,
+    },
     data::DataError,
     desktops::{DesktopError, TicketError},
+    enrol::EnrolError,
     hosts::HostError,
     names::{BadField, HostName, PoolName},
+    pki::PkiError,
     placement::NoRoom,
+    state::Role,
     store::StoreError,
 };
 
@@ -32,6 +37,12 @@ pub enum RpcError {
     /// Something about an account.
     #[error(transparent)]
     Account(#[from] AccountError),
+    /// Something about a second factor.
+    #[error(transparent)]
+    Second(#[from] SecondError),
+    /// Something about a group.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// Something about a desktop.
     #[error(transparent)]
     Desktop(#[from] DesktopError),
@@ -41,6 +52,9 @@ pub enum RpcError {
     /// Something about a host.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// Something about enrolment.
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
     /// Something about a ticket.
     #[error(transparent)]
     Ticket(#[from] TicketError),
@@ -53,16 +67,25 @@ pub enum RpcError {
     /// The server did not note it.
     #[error("the address of the client is not known")]
     NoAddress,
-    /// The caller is no operator.
-    #[error("this is for operators")]
-    OperatorsOnly,
+    /// The caller has none of the roles it takes.
+    #[error("this is for {}", roles_of(.0))]
+    NotFor(&'static [Role]),
+    /// The caller's token is not for this.
+    #[error("this takes a token with the scope \"{0}\", or a session")]
+    OutOfScope(Scope),
+    /// No token will do.
+    #[error("this takes a session: sign in")]
+    SessionOnly,
+    /// Something about a token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The desktop is someone else's.
     #[error("this desktop is someone else's")]
     NotYours,
     /// The data is someone else's.
     #[error("this data is someone else's")]
     NotYourData,
-    /// The last operator would be gone.
+    /// A slip would lock them out.
     #[error("operators cannot delete their own account")]
     OwnAccount,
     /// The pool has desktops.
@@ -77,7 +100,10 @@ pub enum RpcError {
     #[error("there is no host {0}")]
     UnknownHost(HostName),
     /// The host has something that would be lost sight of.
-    #[error("host {host} has {desktops} desktops and {overlays} kept disks; it cannot be deleted")]
+    #[error(
+        "host {host} has {desktops} desktops and {overlays} kept disks; drain it (rolltop host drain {host}) and \
+         move what it keeps (rolltop data export, import), or forget them with --force if it will not come back"
+    )]
     HostInUse {
         /// The host.
         host: HostName,
@@ -86,12 +112,43 @@ pub enum RpcError {
         /// How many disks are kept there.
         overlays: usize,
     },
+    /// A host is to be forgotten that is there.
+    #[error(
+        "host {host} answers and has {desktops} desktops; drain it first: rolltop host drain {host} --deadline 0s --wait"
+    )]
+    HostAnswers {
+        /// The host.
+        host: HostName,
+        /// How many live there.
+        desktops: i64,
+    },
     /// The broker is about to end.
     #[error("the broker is being restarted; try again in a moment")]
     Ending,
     /// What an agent said to a call that is passed on.
     #[error("{}", .0.message())]
     Relayed(Status),
+}
+
+impl RpcError {
+    /// The caller has none of the roles that may do this.
+    pub(super) fn not_for(act: Act) -> Self {
+        Self::NotFor(act.right().roles())
+    }
+
+    /// The caller lacks this for that.
+    pub(super) fn lacking(act: Act, lack: Lack) -> Self {
+        match (lack, act.right()) {
+            (Lack::Scope(scope), _) => Self::OutOfScope(scope),
+            (Lack::Session, _) => Self::SessionOnly,
+            (Lack::Role, Right::Only(_)) => Self::not_for(act),
+            (Lack::Role, Right::Anyone | Right::Own | Right::OwnOr(_)) => match act.right().roles()
+            {
+                [] => Self::NotYours,
+                roles => Self::NotFor(roles),
+            },
+        }
+    }
 }
 
 impl From<RpcError> for Status {
@@ -106,14 +163,28 @@ pub(super) fn status_of(error: &RpcError) -> Status {
         RpcError::Field(field) => bad_field(field),
         RpcError::Store(error) => store(error),
         RpcError::Account(error) => account(error),
+        RpcError::Second(error) => second(error),
+        RpcError::Group(error) => group(error),
         RpcError::Desktop(error) => desktop(error),
         RpcError::Data(error) => data(error),
         RpcError::Host(error) => host(error),
+        RpcError::Enrol(error) => enrol(error),
         RpcError::Ticket(error) => ticket(error),
         RpcError::NotSignedIn => plain(Code::Unauthenticated, "NOT_SIGNED_IN", error),
         RpcError::CookieOutsideWeb => plain(Code::Unauthenticated, "COOKIE_OUTSIDE_WEB", error),
         RpcError::NoAddress => fault("NO_ADDRESS", error),
-        RpcError::OperatorsOnly => plain(Code::PermissionDenied, "OPERATORS_ONLY", error),
+        RpcError::NotFor(roles) if roles.contains(&Role::Operator) => {
+            plain(Code::PermissionDenied, "OPERATORS_ONLY", error)
+        }
+        RpcError::OutOfScope(_) => plain(Code::PermissionDenied, "TOKEN_SCOPE", error),
+        RpcError::SessionOnly => plain(Code::PermissionDenied, "SESSION_ONLY", error),
+        RpcError::Token(error) => match error {
+            TokenError::Store(error) => store(error),
+            TokenError::Field(field) => bad_field(field),
+            TokenError::Unknown { .. } => plain(Code::NotFound, "UNKNOWN_TOKEN", error),
+            TokenError::TooMany(_) => plain(Code::ResourceExhausted, "TOO_MANY_TOKENS", error),
+        },
+        RpcError::NotFor(_) => plain(Code::PermissionDenied, "ADMINS_ONLY", error),
         RpcError::NotYours | RpcError::NotYourData => {
             plain(Code::PermissionDenied, "NOT_YOURS", error)
         }
@@ -121,9 +192,22 @@ pub(super) fn status_of(error: &RpcError) -> Status {
         RpcError::PoolInUse { .. } => plain(Code::FailedPrecondition, "POOL_IN_USE", error),
         RpcError::UnknownHost(_) => plain(Code::NotFound, "UNKNOWN_HOST", error),
         RpcError::HostInUse { .. } => plain(Code::FailedPrecondition, "HOST_IN_USE", error),
+        RpcError::HostAnswers { .. } => plain(Code::FailedPrecondition, "HOST_ANSWERS", error),
         RpcError::Ending => plain(Code::Unavailable, "BROKER_ENDING", error),
         RpcError::Relayed(status) => {
             Status::with_details(status.code(), status.message(), status.details().to_vec().into())
+        }
+    }
+}
+
+/// "operators", "operators and admins", for people.
+fn roles_of(roles: &[Role]) -> String {
+    match roles {
+        [] => "whose it is".to_owned(),
+        [only] => format!("{only}s"),
+        [some @ .., last] => {
+            let some: Vec<String> = some.iter().map(|role| format!("{role}s")).collect();
+            format!("{} and {last}s", some.join(", "))
         }
     }
 }
@@ -181,16 +265,50 @@ fn account(error: &AccountError) -> Status {
             };
             bad_field(&field)
         }
+        AccountError::CodeWanted => plain(Code::Unauthenticated, "SECOND_FACTOR_REQUIRED", error),
+        AccountError::WrongCode => plain(Code::Unauthenticated, "WRONG_CODE", error),
+        AccountError::Second(error) => second(error),
+        AccountError::Directory(error) => {
+            tracing::error!(error = error as &dyn StdError, "the directory cannot be asked");
+            let message = "the directory cannot be asked at this moment; try again soon";
+            let details = reason("DIRECTORY_UNAVAILABLE", &[]);
+            Status::with_error_details(Code::Unavailable, message, details)
+        }
+        AccountError::Foreign(_) => plain(Code::FailedPrecondition, "DIRECTORY_PASSWORD", error),
         AccountError::Refused(refusal) => {
             let code = if refusal.locked { "LOCKED_OUT" } else { "TOO_MANY_ATTEMPTS" };
             retry(Code::ResourceExhausted, code, error, refusal.wait)
         }
         AccountError::Exists(_) => plain(Code::AlreadyExists, "USER_EXISTS", error),
         AccountError::Unknown(_) => plain(Code::NotFound, "UNKNOWN_USER", error),
+        AccountError::LastAdmin(_) => plain(Code::FailedPrecondition, "LAST_ADMIN", error),
         AccountError::NoUid => plain(Code::ResourceExhausted, "NO_UID", error),
         AccountError::HasDesktop { .. } => {
             plain(Code::FailedPrecondition, "USER_HAS_DESKTOP", error)
         }
+    }
+}
+
+fn second(error: &SecondError) -> Status {
+    match error {
+        SecondError::Store(error) => store(error),
+        SecondError::Enrolled => plain(Code::FailedPrecondition, "SECOND_FACTOR_SET", error),
+        SecondError::NotBegun => plain(Code::FailedPrecondition, "SECOND_FACTOR_NOT_BEGUN", error),
+        SecondError::None => plain(Code::FailedPrecondition, "NO_SECOND_FACTOR", error),
+        SecondError::WrongCode => plain(Code::InvalidArgument, "WRONG_CODE", error),
+        SecondError::Library(_) => fault("SECOND_FACTOR_FAILED", error),
+    }
+}
+
+fn group(error: &GroupError) -> Status {
+    match error {
+        GroupError::Store(error) => store(error),
+        GroupError::Field(field) => bad_field(field),
+        GroupError::Exists(_) => plain(Code::AlreadyExists, "GROUP_EXISTS", error),
+        GroupError::Unknown(_) => plain(Code::NotFound, "UNKNOWN_GROUP", error),
+        GroupError::UnknownUser(_) => plain(Code::NotFound, "UNKNOWN_USER", error),
+        GroupError::InUse { .. } => plain(Code::FailedPrecondition, "GROUP_IN_USE", error),
+        GroupError::TooMany(_) => plain(Code::ResourceExhausted, "TOO_MANY_GROUPS", error),
     }
 }
 
@@ -202,6 +320,8 @@ fn desktop(error: &DesktopError) -> Status {
         DesktopError::UnknownPool(_) => plain(Code::NotFound, "UNKNOWN_POOL", error),
         DesktopError::UnknownUser(_) => plain(Code::NotFound, "UNKNOWN_USER", error),
         DesktopError::NotEntitled { .. } => plain(Code::PermissionDenied, "NOT_ENTITLED", error),
+        DesktopError::PoolClosed { .. } => plain(Code::FailedPrecondition, "POOL_CLOSED", error),
+        DesktopError::PoolFull { .. } => plain(Code::ResourceExhausted, "POOL_FULL", error),
         DesktopError::NoRoom(no_room) => no_room_status(no_room),
         DesktopError::WrongState { desktop, state, wanted } => {
             let (state, wanted) = (state.to_string(), wanted.to_string());
@@ -217,6 +337,8 @@ fn desktop(error: &DesktopError) -> Status {
         DesktopError::Superseded { .. } => plain(Code::Aborted, "SUPERSEDED", error),
         DesktopError::Data(error) => data(error),
         DesktopError::DataApart { .. } => plain(Code::FailedPrecondition, "DATA_APART", error),
+        DesktopError::DataHeld { .. } => plain(Code::Unavailable, "DATA_HELD", error),
+        DesktopError::DataOnLostHost { .. } => plain(Code::Unavailable, "DATA_ON_LOST_HOST", error),
         DesktopError::Stopped(_) => plain(Code::Aborted, "STOPPED", error),
         DesktopError::SlowStop { .. } => plain(Code::DeadlineExceeded, "SLOW_STOP", error),
         DesktopError::Agent { .. } => plain(Code::Unavailable, "HOST_FAILED", error),
@@ -261,6 +383,21 @@ fn host(error: &HostError) -> Status {
     match error {
         HostError::Unknown(_) => plain(Code::NotFound, "UNKNOWN_HOST", error),
         HostError::Unreachable { .. } => plain(Code::Unavailable, "HOST_UNREACHABLE", error),
+    }
+}
+
+fn enrol(error: &EnrolError) -> Status {
+    match error {
+        EnrolError::Store(error) => store(error),
+        EnrolError::Field(field) | EnrolError::Pki(PkiError::Request(field)) => bad_field(field),
+        EnrolError::Pki(PkiError::Store(error)) => store(error),
+        EnrolError::Pki(PkiError::Certificate { .. } | PkiError::Stored(_)) => {
+            fault("NO_CERTIFICATE", error)
+        }
+        EnrolError::Invalid(_) => plain(Code::PermissionDenied, "ENROL_TOKEN_INVALID", error),
+        EnrolError::Refused(refusal) => {
+            retry(Code::ResourceExhausted, "TOO_MANY_ATTEMPTS", error, refusal.wait)
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! WatchDesktops: what there is, then every change, until the caller signs
 //! out or the session runs out.
 
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{
+    Stream, StreamExt as _,
+    stream::{self, BoxStream},
+};
 use rolltop_proto::v1;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -33,10 +36,7 @@ impl Api {
         &self,
         caller: Caller,
         all: bool,
-    ) -> Result<impl Stream<Item = Result<v1::Desktop, Status>> + Send + use<>, RpcError> {
-        if all && !caller.is_operator() {
-            return Err(RpcError::OperatorsOnly);
-        }
+    ) -> impl Stream<Item = Result<v1::Desktop, Status>> + Send + use<> {
         let (out, answers) = mpsc::channel(AHEAD);
         let api = self.clone();
         self.tasks.spawn(async move {
@@ -51,7 +51,7 @@ impl Api {
                 out.try_send(Err(error.into())).unwrap_or_default();
             }
         });
-        Ok(ReceiverStream::new(answers))
+        ReceiverStream::new(answers)
     }
 
     async fn tell_changes(&self, caller: &Caller, all: bool, out: &Out) -> Over {
@@ -123,17 +123,40 @@ impl Api {
         out.send(Ok(self.show(record, viewer))).await.map_err(|_| Over::Left)
     }
 
-    /// Resolves when the caller's session is over.
+    /// Answers until the caller signs out or the broker ends.
+    pub(super) fn while_signed_in<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        answers: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    ) -> BoxStream<'static, Result<T, Status>> {
+        let api = self.clone();
+        let over = async move {
+            tokio::select! {
+                () = api.shutdown.cancelled() => RpcError::Ending,
+                () = api.signed_out(&caller) => RpcError::NotSignedIn,
+            }
+        };
+        stream::unfold(Some((answers.boxed(), Box::pin(over))), |state| async move {
+            let (mut answers, mut over) = state?;
+            tokio::select! {
+                biased;
+                error = over.as_mut() => Some((Err(error.into()), None)),
+                answer = answers.next() => answer.map(|answer| (answer, Some((answers, over)))),
+            }
+        })
+        .boxed()
+    }
+
+    /// Resolves when the caller's session or token is over.
     async fn signed_out(&self, caller: &Caller) {
         let left = self.clock.now().until(caller.expires_at);
         tokio::select! {
             () = tokio::time::sleep(left) => {}
-            () = self.session_deleted(&caller.session) => {}
+            () = self.credential_deleted(caller.key()) => {}
         }
     }
 
-    async fn session_deleted(&self, session: &str) {
-        let key = keys::session(session);
+    async fn credential_deleted(&self, key: String) {
         loop {
             let Ok(range) = self.store.range(&key).await else { return };
             if range.entries.is_empty() {

@@ -3,15 +3,22 @@
 
 mod accounts;
 mod arrival;
+mod attempt;
+mod audit;
 mod caller;
 mod convert;
 mod desktops;
+mod drain;
 mod error;
 mod exec;
 mod follow;
+mod hosts;
 mod operators;
+mod people;
+mod place;
 mod pools;
 mod service;
+mod stats;
 mod storage;
 mod storage_service;
 
@@ -24,10 +31,12 @@ pub use arrival::note_arrival;
 pub use error::{DOMAIN, RpcError};
 
 use crate::{
-    auth::{Accounts, Caller, Sessions},
+    audit::Audit,
+    auth::{Accounts, Act, Caller, Groups, SecondFactors, Sessions, Tokens},
     clock::Clock,
     data::Data,
     desktops::{Desktops, Tickets},
+    enrol::Enrolments,
     gateway::Viewers,
     hosts::Hosts,
     store::Store,
@@ -42,14 +51,24 @@ pub struct Api {
     pub clock: Arc<dyn Clock>,
     /// Accounts.
     pub accounts: Accounts,
+    /// Tokens for programs.
+    pub tokens: Tokens,
+    /// Second factors.
+    pub seconds: SecondFactors,
+    /// Groups of them.
+    pub groups: Groups,
     /// Who has signed in.
     pub sessions: Sessions,
+    /// Where acts are noted.
+    pub audit: Audit,
     /// The desktops.
     pub desktops: Desktops,
     /// What is kept for users.
     pub data: Data,
     /// The hosts.
     pub hosts: Hosts,
+    /// How machines become hosts.
+    pub enrolments: Enrolments,
     /// Rights to connect.
     pub tickets: Tickets,
     /// Who looks at what.
@@ -64,11 +83,11 @@ pub struct Api {
 
 impl Api {
     async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        Ok(caller::identify(&self.sessions, request).await?)
+        Ok(caller::identify(self, request).await?)
     }
 
+    /// Who calls, if that is an operator. For what has no act of its own.
     async fn operator<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        let caller = self.caller(request).await?;
-        if caller.is_operator() { Ok(caller) } else { Err(RpcError::OperatorsOnly.into()) }
+        self.may(request, Act::Operate).await
     }
 }

@@ -4,15 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::{Stream, StreamExt as _, future::join_all};
+use futures_util::{Stream, StreamExt as _, future::join_all, stream};
 use rolltop_proto::v1::{self, data_work::Message};
 use tonic::{Status, Streaming};
 
-use super::{Api, RpcError};
+use super::{Api, RpcError, attempt::Attempt};
 use crate::{
-    auth::Caller,
-    data::{DataError, DataId, Done, Kept, Step, Work},
-    names::{BadField, HostName, UserName},
+    auth::{Act, Caller, Lack},
+    data::{Adopted, DataError, DataId, Done, Kept, Step, Work},
+    names::{BadField, HostName},
 };
 
 /// As the API promises of ids that callers choose.
@@ -23,24 +23,12 @@ const MAX_SNAPSHOT_NAME: usize = 128;
 /// Of a snapshot's description.
 const MAX_DESCRIPTION: usize = 1024;
 
-/// Who may.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Right {
-    /// Whose it is, and operators.
-    Owner,
-    /// Operators.
-    Operator,
-}
-
 impl Api {
     pub(super) async fn list_data_call(
         &self,
         caller: &Caller,
         all: bool,
     ) -> Result<v1::ListDataResponse, RpcError> {
-        if all && !caller.is_operator() {
-            return Err(RpcError::OperatorsOnly);
-        }
         let mut kept = self.data.all().await?;
         kept.retain(|kept| all || kept.id.user() == caller.name());
         kept.sort_by(|a, b| a.id.cmp(&b.id));
@@ -70,36 +58,65 @@ impl Api {
         caller: &Caller,
         data: &str,
     ) -> Result<v1::Data, RpcError> {
-        let id = data_of(caller, data, Right::Owner)?;
+        let id = data_of(Act::ReadData, caller, data)?;
         let kept = self.data.find(&id).await?;
         let volume = self.data.measure(&kept).await.map_err(|error| error.to_string());
         self.show_data(&kept, volume).await
     }
 
-    /// Long work: its steps, or why it was refused.
-    pub(super) async fn work_call(
+    pub(super) async fn adopt_data_call(
         &self,
-        caller: &Caller,
+        host: &str,
+    ) -> Result<v1::AdoptDataResponse, RpcError> {
+        let host = HostName::parse("host", host)?;
+        let Adopted { data, left } = self.data.adopt(&host).await?;
+        let mut adopted = Vec::with_capacity(data.len());
+        for kept in &data {
+            let volume = self.data.measure(kept).await.map_err(|error| error.to_string());
+            adopted.push(self.show_data(kept, volume).await?);
+        }
+        let left = left.into_iter();
+        let left = left.map(|(volume, reason)| v1::LeftVolume { volume: Some(volume), reason });
+        Ok(v1::AdoptDataResponse { adopted, left: left.collect() })
+    }
+
+    /// Long work: its steps, or why it was refused.
+    pub(super) fn work_call(
+        &self,
+        attempt: Attempt,
+        act: Act,
         data: &str,
-        right: Right,
         work: Work,
         request_id: String,
-    ) -> Result<impl Stream<Item = Result<v1::DataWork, Status>> + Send + use<>, RpcError> {
-        let id = data_of(caller, data, right)?;
+    ) -> Result<impl Stream<Item = Result<v1::DataWork, Status>> + Send + use<>, Status> {
+        let id = match data_of(act, attempt.caller(), data) {
+            Ok(id) => id,
+            Err(error) => return Err(attempt.refused(error)),
+        };
         if request_id.len() > MAX_REQUEST_ID {
             let wanted = format!("{MAX_REQUEST_ID} bytes at most");
-            return Err(BadField::new("request_id", &request_id, wanted).into());
+            return Err(attempt.refused(BadField::new("request_id", &request_id, wanted).into()));
         }
-        tracing::info!(target: "audit", act = "data-work", by = %caller.name(), data.id = %id, ?work, outcome = "begun");
+        let attempt = attempt.detail("work", format_args!("{work:?}"));
+        attempt.begun();
         let api = self.clone();
-        let steps = self.data.work(id, work, caller.name().clone(), request_id);
+        let steps = self.data.work(id, work, attempt.caller().name().clone(), request_id);
         let ending = self.shutdown.clone().cancelled_owned();
+        // Without an outcome the caller left; the work may go on.
+        let mut attempt = Some(attempt);
         Ok(steps.take_until(ending).then(move |step| {
             let api = api.clone();
+            let over = !matches!(step, Ok(Step::Progress(_)));
+            let attempt = if over { attempt.take() } else { None };
             async move {
-                let message = match step.map_err(RpcError::from)? {
-                    Step::Progress(progress) => Message::Progress(progress),
-                    Step::Done(done) => Message::Result(api.show_done(*done).await?),
+                let answer = match step.map_err(RpcError::from) {
+                    Ok(Step::Progress(progress)) => Ok(Message::Progress(progress)),
+                    Ok(Step::Done(done)) => api.show_done(*done).await.map(Message::Result),
+                    Err(error) => Err(error),
+                };
+                let message = match attempt {
+                    Some(attempt) => attempt.done(answer)?,
+                    None => answer?,
                 };
                 Ok(v1::DataWork { message: Some(message) })
             }
@@ -111,7 +128,7 @@ impl Api {
         caller: &Caller,
         data: &str,
     ) -> Result<v1::ListDataSnapshotsResponse, RpcError> {
-        let id = data_of(caller, data, Right::Owner)?;
+        let id = data_of(Act::ReadData, caller, data)?;
         Ok(v1::ListDataSnapshotsResponse { snapshots: self.data.snapshots(&id).await? })
     }
 
@@ -120,11 +137,9 @@ impl Api {
         caller: &Caller,
         request: v1::DeleteDataSnapshotRequest,
     ) -> Result<v1::DeleteDataSnapshotResponse, RpcError> {
-        let id = data_of(caller, &request.data, Right::Owner)?;
+        let id = data_of(Act::DeleteSnapshot, caller, &request.data)?;
         let name = snapshot_name("name", request.name)?;
-        let done = self.data.delete_snapshot(&id, name, caller.name()).await;
-        audit("delete-snapshot", caller, &id, &done);
-        done?;
+        self.data.delete_snapshot(&id, name, caller.name()).await?;
         Ok(v1::DeleteDataSnapshotResponse {})
     }
 
@@ -133,45 +148,76 @@ impl Api {
         caller: &Caller,
         data: &str,
     ) -> Result<v1::DeleteDataResponse, RpcError> {
-        let id = data_of(caller, data, Right::Owner)?;
-        let done = self.data.delete(&id, caller.name()).await;
-        audit("delete-data", caller, &id, &done);
-        done?;
+        let id = data_of(Act::DeleteData, caller, data)?;
+        self.data.delete(&id, caller.name()).await?;
         Ok(v1::DeleteDataResponse {})
     }
 
     pub(super) fn export_call(
         &self,
-        caller: &Caller,
+        attempt: Attempt,
         request: v1::ExportDataRequest,
-    ) -> Result<impl Stream<Item = Result<v1::ExportChunk, Status>> + Send + use<>, RpcError> {
-        let id = data_of(caller, &request.data, Right::Owner)?;
-        let snapshot = snapshot_name("snapshot", request.snapshot)?;
-        tracing::info!(target: "audit", act = "export-data", by = %caller.name(), data.id = %id, outcome = "begun");
-        let chunks = self.data.export(id, snapshot, caller.name().clone());
-        Ok(chunks.map(|chunk| chunk.map_err(|error| RpcError::from(error).into())))
+    ) -> Result<impl Stream<Item = Result<v1::ExportChunk, Status>> + Send + use<>, Status> {
+        let asked = data_of(Act::ExportData, attempt.caller(), &request.data)
+            .and_then(|id| Ok((id, snapshot_name("snapshot", request.snapshot)?)));
+        let (id, snapshot) = match asked {
+            Ok(asked) => asked,
+            Err(error) => return Err(attempt.refused(error)),
+        };
+        attempt.begun();
+        let chunks = self.data.export(id, snapshot, attempt.caller().name().clone());
+        // It has left the house when the last piece has.
+        let state = (chunks.boxed(), Some(attempt));
+        Ok(stream::unfold(state, |(mut chunks, mut attempt)| async move {
+            match (chunks.next().await, attempt.take()) {
+                (Some(Ok(chunk)), attempt) => Some((Ok(chunk), (chunks, attempt))),
+                (Some(Err(error)), Some(attempt)) => {
+                    Some((Err(attempt.refused(error.into())), (chunks, None)))
+                }
+                (Some(Err(error)), None) => {
+                    Some((Err(RpcError::from(error).into()), (chunks, None)))
+                }
+                (None, Some(attempt)) => {
+                    attempt.succeeded();
+                    None
+                }
+                (None, None) => None,
+            }
+        }))
     }
 
     pub(super) async fn import_call(
         &self,
-        caller: &Caller,
+        attempt: Attempt,
         mut chunks: Streaming<v1::ImportDataChunk>,
-    ) -> Result<v1::Data, RpcError> {
+    ) -> Result<v1::Data, Status> {
         use v1::import_data_chunk::Message;
-        let first = chunks.message().await.map_err(RpcError::Relayed)?;
-        let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
-            let wanted = "the first message, saying what to import";
-            return Err(BadField::new("start", "nothing", wanted).into());
+        let first = match chunks.message().await {
+            Ok(first) => first.and_then(|first| first.message),
+            Err(status) => return Err(attempt.refused(RpcError::Relayed(status))),
         };
-        let id = data_of(caller, &start.data, Right::Operator)?;
+        let Some(Message::Start(start)) = first else {
+            let wanted = "the first message, saying what to import";
+            return Err(attempt.refused(BadField::new("start", "nothing", wanted).into()));
+        };
+        let attempt = attempt.on_own("data", &start.data);
+        attempt.begun();
+        let done = self.import_begun(attempt.caller(), start, chunks).await;
+        attempt.done(done)
+    }
+
+    async fn import_begun(
+        &self,
+        caller: &Caller,
+        start: v1::ImportDataStart,
+        chunks: Streaming<v1::ImportDataChunk>,
+    ) -> Result<v1::Data, RpcError> {
+        let id = data_of(Act::ImportData, caller, &start.data)?;
         let host = match start.host.as_str() {
             "" => None,
             host => Some(HostName::parse("start.host", host)?),
         };
-        tracing::info!(target: "audit", act = "import-data", by = %caller.name(), data.id = %id, outcome = "begun");
-        let done = self.data.import(id.clone(), host, chunks, caller.name().clone()).await;
-        audit("import-data", caller, &id, &done);
-        let (kept, volume) = done?;
+        let (kept, volume) = self.data.import(id, host, chunks, caller.name().clone()).await?;
         self.show_data(&kept, Ok(volume)).await
     }
 
@@ -217,19 +263,13 @@ impl Api {
     }
 }
 
-/// Data the caller may deal with in this way.
-fn data_of(caller: &Caller, data: &str, right: Right) -> Result<DataId, RpcError> {
+/// Data the caller may do this with.
+fn data_of(act: Act, caller: &Caller, data: &str) -> Result<DataId, RpcError> {
     let id = DataId::parse("data", data, caller.name())?;
-    may(caller.is_operator(), caller.name(), id.user(), right)?;
-    Ok(id)
-}
-
-fn may(operator: bool, caller: &UserName, owner: &UserName, right: Right) -> Result<(), RpcError> {
-    match right {
-        _ if operator => Ok(()),
-        Right::Owner if caller == owner => Ok(()),
-        Right::Owner => Err(RpcError::NotYourData),
-        Right::Operator => Err(RpcError::OperatorsOnly),
+    match caller.check(act, id.user() == caller.name()) {
+        Ok(()) => Ok(id),
+        Err(Lack::Role) if act.right().owned() => Err(RpcError::NotYourData),
+        Err(lack) => Err(RpcError::lacking(act, lack)),
     }
 }
 
@@ -258,24 +298,9 @@ fn is_of(volume: &v1::Volume, kept: &Kept) -> bool {
     volume.id.as_ref().is_some_and(|id| id.kind() == kept.id.kind() && id.name == kept.volume)
 }
 
-fn audit<T>(act: &str, caller: &Caller, id: &DataId, done: &Result<T, DataError>) {
-    let outcome = if done.is_ok() { "ok" } else { "refused" };
-    tracing::info!(target: "audit", act, by = %caller.name(), data.id = %id, outcome);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn owners_look_after_their_own_and_operators_after_all() {
-        let (anna, ben): (UserName, UserName) = ("anna".parse().unwrap(), "ben".parse().unwrap());
-        let allowed = |operator, owner, right| may(operator, &anna, owner, right).is_ok();
-        assert!(allowed(false, &anna, Right::Owner));
-        assert!(!allowed(false, &ben, Right::Owner));
-        assert!(!allowed(false, &anna, Right::Operator));
-        assert!(allowed(true, &ben, Right::Owner) && allowed(true, &ben, Right::Operator));
-    }
 
     #[test]
     fn a_name_that_could_be_a_path_goes_no_further() {

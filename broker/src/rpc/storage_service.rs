@@ -6,9 +6,10 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
     Api,
-    storage::{Right, clone_target, description, snapshot_name},
+    attempt::On,
+    storage::{clone_target, description, snapshot_name},
 };
-use crate::data::Work;
+use crate::{auth::Act, data::Work};
 
 type Answer<T> = Result<Response<T>, Status>;
 type Steps = BoxStream<'static, Result<v1::DataWork, Status>>;
@@ -18,12 +19,12 @@ impl Api {
         &self,
         request: &Request<T>,
         data: &str,
-        right: Right,
+        act: Act,
         work: Work,
         request_id: &str,
     ) -> Answer<Steps> {
-        let caller = self.caller(request).await?;
-        let steps = self.work_call(&caller, data, right, work, request_id.to_owned()).await?;
+        let attempt = self.attempt(request, act, On::Own("data", data)).await?;
+        let steps = self.work_call(attempt, act, data, work, request_id.to_owned())?;
         Ok(Response::new(steps.boxed()))
     }
 }
@@ -42,7 +43,7 @@ impl Storage for Api {
         &self,
         request: Request<v1::ListDataRequest>,
     ) -> Answer<v1::ListDataResponse> {
-        let caller = self.caller(&request).await?;
+        let caller = self.may_all(&request, Act::ReadData, request.get_ref().all).await?;
         Ok(Response::new(self.list_data_call(&caller, request.get_ref().all).await?))
     }
 
@@ -54,23 +55,25 @@ impl Storage for Api {
     async fn grow_data(&self, request: Request<v1::GrowDataRequest>) -> Answer<Steps> {
         let asked = request.get_ref();
         let work = Work::Grow { size_mib: asked.size_mib };
-        self.steps(&request, &asked.data, Right::Operator, work, "").await
+        self.steps(&request, &asked.data, Act::GrowData, work, "").await
     }
 
     async fn trim_data(&self, request: Request<v1::TrimDataRequest>) -> Answer<Steps> {
-        self.steps(&request, &request.get_ref().data, Right::Owner, Work::Trim, "").await
+        self.steps(&request, &request.get_ref().data, Act::TrimData, Work::Trim, "").await
     }
 
     async fn check_data(&self, request: Request<v1::CheckDataRequest>) -> Answer<Steps> {
-        self.steps(&request, &request.get_ref().data, Right::Owner, Work::Check, "").await
+        self.steps(&request, &request.get_ref().data, Act::CheckData, Work::Check, "").await
     }
 
     async fn delete_data(
         &self,
         request: Request<v1::DeleteDataRequest>,
     ) -> Answer<v1::DeleteDataResponse> {
-        let caller = self.caller(&request).await?;
-        Ok(Response::new(self.delete_data_call(&caller, &request.get_ref().data).await?))
+        let data = &request.get_ref().data;
+        let attempt = self.attempt(&request, Act::DeleteData, On::Own("data", data)).await?;
+        let done = self.delete_data_call(attempt.caller(), data).await;
+        attempt.answer(done)
     }
 
     async fn create_snapshot(
@@ -81,7 +84,7 @@ impl Storage for Api {
         let name = snapshot_name("name", asked.name.clone()).map_err(super::RpcError::from)?;
         let about = description(asked.description.clone()).map_err(super::RpcError::from)?;
         let work = Work::Snapshot { name, description: about };
-        self.steps(&request, &asked.data, Right::Owner, work, &asked.request_id).await
+        self.steps(&request, &asked.data, Act::SnapshotData, work, &asked.request_id).await
     }
 
     async fn list_snapshots(
@@ -96,8 +99,12 @@ impl Storage for Api {
         &self,
         request: Request<v1::DeleteDataSnapshotRequest>,
     ) -> Answer<v1::DeleteDataSnapshotResponse> {
-        let caller = self.caller(&request).await?;
-        Ok(Response::new(self.delete_snapshot_call(&caller, request.into_inner()).await?))
+        let asked = request.get_ref();
+        let attempt =
+            self.attempt(&request, Act::DeleteSnapshot, On::Own("data", &asked.data)).await?;
+        let attempt = attempt.detail("snapshot", &asked.name);
+        let done = self.delete_snapshot_call(attempt.caller(), request.into_inner()).await;
+        attempt.answer(done)
     }
 
     async fn roll_back_data(&self, request: Request<v1::RollBackDataRequest>) -> Answer<Steps> {
@@ -105,7 +112,7 @@ impl Storage for Api {
         let snapshot =
             snapshot_name("snapshot", asked.snapshot.clone()).map_err(super::RpcError::from)?;
         let work = Work::RollBack { snapshot };
-        self.steps(&request, &asked.data, Right::Owner, work, &asked.request_id).await
+        self.steps(&request, &asked.data, Act::RollBackData, work, &asked.request_id).await
     }
 
     async fn clone_data(&self, request: Request<v1::CloneDataRequest>) -> Answer<Steps> {
@@ -114,22 +121,34 @@ impl Storage for Api {
         let snapshot =
             snapshot_name("snapshot", asked.snapshot.clone()).map_err(super::RpcError::from)?;
         let work = Work::Clone { snapshot, to: clone_target(&caller, &asked.to)? };
-        self.steps(&request, &asked.data, Right::Operator, work, &asked.request_id).await
+        self.steps(&request, &asked.data, Act::CloneData, work, &asked.request_id).await
+    }
+
+    async fn adopt_data(
+        &self,
+        request: Request<v1::AdoptDataRequest>,
+    ) -> Answer<v1::AdoptDataResponse> {
+        let host = &request.get_ref().host;
+        let attempt = self.attempt(&request, Act::AdoptData, On::Named("host", host)).await?;
+        let done = self.adopt_data_call(host).await;
+        attempt.answer(done)
     }
 
     async fn export_data(
         &self,
         request: Request<v1::ExportDataRequest>,
     ) -> Answer<Self::ExportDataStream> {
-        let caller = self.caller(&request).await?;
-        Ok(Response::new(self.export_call(&caller, request.into_inner())?.boxed()))
+        let attempt = self
+            .attempt(&request, Act::ExportData, On::Own("data", &request.get_ref().data))
+            .await?;
+        Ok(Response::new(self.export_call(attempt, request.into_inner())?.boxed()))
     }
 
     async fn import_data(
         &self,
         request: Request<Streaming<v1::ImportDataChunk>>,
     ) -> Answer<v1::Data> {
-        let caller = self.caller(&request).await?;
-        Ok(Response::new(self.import_call(&caller, request.into_inner()).await?))
+        let attempt = self.attempt(&request, Act::ImportData, On::Nothing).await?;
+        Ok(Response::new(self.import_call(attempt, request.into_inner()).await?))
     }
 }

@@ -16,7 +16,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::Record;
+use super::{ExpiryRecord, Record, SeatRecord};
 use crate::{
     clock::Timestamp,
     names::{DesktopId, HostName, ImageRef},
@@ -172,6 +172,9 @@ pub struct DesktopRecord {
     /// A home beside the overlay.
     #[serde(default)]
     pub home: Option<HomeUse>,
+    /// Rules for what it sends, as the pool had them.
+    #[serde(default)]
+    pub egress: Vec<String>,
     /// What it may use, and what it claims on the host.
     pub limits: LimitsRecord,
     /// Container runtime; empty: the host's default.
@@ -192,9 +195,41 @@ pub struct DesktopRecord {
     pub end_reason: String,
     /// Phases of the start that ended well.
     pub phases: Vec<PhaseRecord>,
+    /// The epoch it was made with ahead of its user; 0: it was not.
+    #[serde(default)]
+    pub warm_epoch: u64,
+    /// When it will be ended with its host, if that is foreseen.
+    #[serde(default)]
+    pub ends: Option<EndsRecord>,
+    /// When a time limit of its pool will end it, as its user was told.
+    #[serde(default)]
+    pub expiry: Option<ExpiryRecord>,
+    /// Who sat at it last.
+    #[serde(default)]
+    pub seat: SeatRecord,
+}
+
+/// The end of a desktop, foreseen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndsRecord {
+    /// When.
+    pub at: Timestamp,
+    /// One sentence why.
+    pub because: String,
 }
 
 impl Record for DesktopRecord {}
+
+// === impl DesktopRecord ===
+
+impl DesktopRecord {
+    /// When it will be ended and why, by what comes first.
+    pub fn foreseen_end(&self) -> Option<EndsRecord> {
+        let expiry = self.expiry.as_ref();
+        let expiry = expiry.map(|told| EndsRecord { at: told.at, because: told.because.clone() });
+        [self.ends.clone(), expiry].into_iter().flatten().min_by_key(|ends| ends.at)
+    }
+}
 
 // === impl DesktopState ===
 

@@ -1,7 +1,7 @@
 //! The keys of the store. Names in them have passed [`crate::names`], so none
 //! holds a '/' of its own.
 
-use crate::names::{DesktopId, HostName, PoolName, UserName};
+use crate::names::{DesktopId, GroupName, HostName, PoolName, UserName};
 
 /// Every user.
 pub const USERS: &str = "user/";
@@ -14,10 +14,20 @@ pub const SESSIONS_OF: &str = "session-of/";
 pub const POOLS: &str = "pool/";
 /// Every host.
 pub const HOSTS: &str = "host/";
+/// Every token to enrol a host, by the host.
+pub const ENROLS: &str = "enrol/";
+/// Every host a broker hears, by host and broker.
+pub const SIGHTINGS: &str = "sighting/";
+/// Every number that a lost host may still use, by host and number.
+pub const HELD: &str = "held/";
 /// What is claimed on every host.
 pub const CAPACITIES: &str = "capacity/";
+/// How many desktops every pool has.
+pub const POOL_USES: &str = "pool-use/";
 /// Every desktop.
 pub const DESKTOPS: &str = "desktop/";
+/// Every desktop made ahead of its user, by pool and number.
+pub const WARM: &str = "warm/";
 /// Every number in use.
 pub const NUMBERS: &str = "number/";
 /// Every persistent overlay and its place.
@@ -40,12 +50,34 @@ pub const UID_COUNTER: &str = "counter/uid";
 pub const EPOCH_COUNTER: &str = "counter/epoch";
 /// Set once default pools have been made.
 pub const POOLS_MADE: &str = "marker/default-pools";
+/// Written when somebody ceases to be an admin.
+pub const ADMINS_CHANGED: &str = "marker/admins-changed";
 /// There while an import is under way: the store is not to be used.
 pub const IMPORTING: &str = "marker/importing";
 /// Certificate and key of the cluster's authority.
 pub const CLUSTER_CA: &str = "pki/ca";
 /// Certificate and key of the portal.
 pub const SERVER_CERTIFICATE: &str = "pki/server";
+
+/// Every batch of entries of the audit log, by segment.
+pub const AUDIT: &str = "audit/";
+/// Every segment of the audit log.
+pub const AUDIT_INDEX: &str = "audit-index/";
+
+/// A segment of the audit log.
+pub fn audit_segment(segment: &str) -> String {
+    format!("{AUDIT_INDEX}{segment}")
+}
+
+/// All batches of a segment of the audit log.
+pub fn audit_batches(segment: &str) -> String {
+    format!("{AUDIT}{segment}/")
+}
+
+/// A batch of a segment of the audit log; padded, so that their order is kept.
+pub fn audit_batch(segment: &str, number: u32) -> String {
+    format!("{AUDIT}{segment}/{number:010}")
+}
 
 /// A broker that is alive.
 pub fn broker(name: &str) -> String {
@@ -55,6 +87,64 @@ pub fn broker(name: &str) -> String {
 /// A user.
 pub fn user(name: &UserName) -> String {
     format!("{USERS}{name}")
+}
+
+/// Every token for programs, by its digest.
+pub const TOKENS: &str = "token/";
+
+/// A token for programs.
+pub fn token(digest: &str) -> String {
+    format!("{TOKENS}{digest}")
+}
+
+/// All tokens of a user.
+pub fn tokens_made_by(user: &UserName) -> String {
+    format!("token-of/{user}/")
+}
+
+/// A token of a user, by its id.
+pub fn token_of(user: &UserName, id: &str) -> String {
+    format!("token-of/{user}/{id}")
+}
+
+/// Every second factor, by its user.
+pub const SECONDS: &str = "second/";
+
+/// A user's second factor.
+pub fn second(user: &UserName) -> String {
+    format!("{SECONDS}{user}")
+}
+
+/// Every group.
+pub const GROUPS: &str = "group/";
+/// Who is in which group, by group.
+pub const MEMBERS: &str = "member/";
+/// The same by user.
+pub const MEMBERS_OF: &str = "member-of/";
+
+/// A group.
+pub fn group(name: &GroupName) -> String {
+    format!("{GROUPS}{name}")
+}
+
+/// All members of a group.
+pub fn members(group: &GroupName) -> String {
+    format!("{MEMBERS}{group}/")
+}
+
+/// A member of a group.
+pub fn member(group: &GroupName, user: &UserName) -> String {
+    format!("{MEMBERS}{group}/{user}")
+}
+
+/// All groups of a user.
+pub fn members_of(user: &UserName) -> String {
+    format!("{MEMBERS_OF}{user}/")
+}
+
+/// A group of a user.
+pub fn member_of(user: &UserName, group: &GroupName) -> String {
+    format!("{MEMBERS_OF}{user}/{group}")
 }
 
 /// A session.
@@ -82,6 +172,36 @@ pub fn host(name: &HostName) -> String {
     format!("{HOSTS}{name}")
 }
 
+/// The token to enrol a host.
+pub fn enrol(name: &HostName) -> String {
+    format!("{ENROLS}{name}")
+}
+
+/// All brokers that hear a host.
+pub fn sightings_of(host: &HostName) -> String {
+    format!("{SIGHTINGS}{host}/")
+}
+
+/// A broker hears a host.
+pub fn sighting(host: &HostName, broker: &str) -> String {
+    format!("{SIGHTINGS}{host}/{broker}")
+}
+
+/// All numbers a lost host may still use.
+pub fn held_by(host: &HostName) -> String {
+    format!("{HELD}{host}/")
+}
+
+/// A number a lost host may still use.
+pub fn held(host: &HostName, number: u32) -> String {
+    format!("{HELD}{host}/{number:010}")
+}
+
+/// How many desktops a pool has.
+pub fn pool_use(name: &PoolName) -> String {
+    format!("{POOL_USES}{name}")
+}
+
 /// What is claimed on a host.
 pub fn capacity(name: &HostName) -> String {
     format!("{CAPACITIES}{name}")
@@ -90,6 +210,16 @@ pub fn capacity(name: &HostName) -> String {
 /// A desktop.
 pub fn desktop(id: &DesktopId) -> String {
     format!("{DESKTOPS}{id}")
+}
+
+/// All desktops of a pool that were made ahead.
+pub fn warm_of(pool: &PoolName) -> String {
+    format!("{WARM}{pool}/")
+}
+
+/// A desktop made ahead of its user.
+pub fn warm(pool: &PoolName, number: u32) -> String {
+    format!("{WARM}{pool}/{number:010}")
 }
 
 /// A number in use; padded, so that the order of keys is that of numbers.

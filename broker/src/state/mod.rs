@@ -3,20 +3,31 @@
 //! broker does not know is an error, never a guess.
 
 mod desktop;
+mod host_policy;
+mod hosts;
 pub mod keys;
 mod records;
+mod time;
+mod warm;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use desktop::{
-    DesktopRecord, DesktopState, Display, FailureRecord, Happening, HomeUse, Illegal, LimitsRecord,
-    PhaseRecord, Placed,
+    DesktopRecord, DesktopState, Display, EndsRecord, FailureRecord, Happening, HomeUse, Illegal,
+    LimitsRecord, PhaseRecord, Placed,
+};
+pub use host_policy::{HostPolicy, Strategy, Term, is_word as is_label_word};
+pub use hosts::{
+    CredentialRecord, DrainRecord, Duty, EnrolRecord, HeldRecord, HostRecord, IssuedRecord,
 };
 pub use records::{
-    CapacityRecord, ClusterCa, CounterRecord, HomeClaim, HomePolicy, HomeRecord, HostRecord,
-    Marker, NumberRecord, OverlayRecord, PoolRecord, Role, ServerCertificate, SessionRecord,
-    TicketRecord, UserRecord, ViewerRecord, WorkKind, WorkRecord,
+    CapacityRecord, ClusterCa, CounterRecord, GroupRecord, HomeClaim, HomePolicy, HomeRecord,
+    Marker, MemberRecord, NumberRecord, OverlayRecord, PoolRecord, PoolUseRecord, Role,
+    ServerCertificate, SessionRecord, Source, StorageRecord, TicketRecord, UserRecord,
+    ViewerRecord, WorkKind, WorkRecord,
 };
+pub use time::{ExpiryRecord, SeatRecord, TimeLimit, TimeLimits};
+pub use warm::{Recipe, WarmRecord, WarmState};
 
 use crate::store::{Entry, LeaseId, Revision, Store, StoreError, Transaction};
 

@@ -1,21 +1,27 @@
 //! All records but the desktop's.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::{LimitsRecord, Record};
+use super::{HostPolicy, LimitsRecord, Record, TimeLimits};
 use crate::{
     clock::Timestamp,
-    names::{DesktopId, Endpoint, HostName, ImageRef, PoolName, UserName},
+    names::{DesktopId, GroupName, HostName, ImageRef, PoolName, UserName},
 };
 
-/// What a user may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What a user may do. The greater may more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Their own desktops.
     User,
-    /// Everything.
+    /// And look at everything.
+    Auditor,
+    /// And change everything but who may what.
     Operator,
+    /// Everything.
+    Admin,
 }
 
 /// An account.
@@ -33,6 +39,9 @@ pub struct UserRecord {
     pub password_hash: String,
     /// When the account was made.
     pub created_at: Timestamp,
+    /// Who says whether a password is right.
+    #[serde(default)]
+    pub source: Source,
 }
 
 /// Someone signed in.
@@ -47,6 +56,43 @@ pub struct SessionRecord {
     pub created_at: Timestamp,
     /// Until when at most.
     pub expires_at: Timestamp,
+}
+
+/// A group of users.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// The group.
+    pub name: GroupName,
+    /// For people; may be empty.
+    pub description: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// How many are in it.
+    pub members: u64,
+}
+
+/// Somebody is in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRecord {
+    /// The uid the user had; as in [`SessionRecord`].
+    pub uid: u32,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who says so.
+    pub source: Source,
+}
+
+/// Who vouches for an account, or for what is known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Operators of this cluster.
+    #[default]
+    Local,
+    /// A directory, over LDAP.
+    Ldap,
+    /// An OpenID Connect provider.
+    Oidc,
 }
 
 /// Policy for a kind of desktop.
@@ -68,11 +114,40 @@ pub struct PoolRecord {
     pub limits: LimitsRecord,
     /// Empty: the host's default.
     pub runtime: String,
-    /// Who may use it; empty: everyone.
+    /// Who may use it; with no users and no groups: everyone.
     pub users: Vec<UserName>,
+    /// Whose members may use it.
+    #[serde(default)]
+    pub groups: Vec<GroupName>,
     /// Where homes are; none: in the overlay.
     #[serde(default)]
     pub home: Option<HomePolicy>,
+    /// Rules for what its desktops send, each in its one spelling; checked. None:
+    /// everything outward may leave.
+    #[serde(default)]
+    pub egress: Vec<String>,
+    /// How hosts are chosen.
+    #[serde(default)]
+    pub hosts: HostPolicy,
+    /// How many desktops are made ahead of their users.
+    #[serde(default)]
+    pub warm: u32,
+    /// How long its desktops may go on.
+    #[serde(default)]
+    pub time_limits: TimeLimits,
+    /// Most desktops at once; 0: as many as fit.
+    #[serde(default)]
+    pub max_desktops: u32,
+    /// Why it takes no new desktops, for its users; empty: it takes some.
+    #[serde(default)]
+    pub closed: String,
+}
+
+/// How many desktops of a pool hold room somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PoolUseRecord {
+    /// How many.
+    pub desktops: u32,
 }
 
 /// Where the homes of a pool's users are.
@@ -91,15 +166,6 @@ pub enum HomePolicy {
     },
 }
 
-/// A host that was enrolled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostRecord {
-    /// The host.
-    pub name: HostName,
-    /// Where its agent listens.
-    pub endpoint: Endpoint,
-}
-
 /// What the desktops of one host have claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CapacityRecord {
@@ -111,6 +177,15 @@ pub struct CapacityRecord {
     pub cpu_millis: i64,
 }
 
+/// The storage that has kept data, as its host told when the data was last taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageRecord {
+    /// Its name: see `HostInfo.storage_id`.
+    pub id: String,
+    /// Other hosts reach it.
+    pub shared: bool,
+}
+
 /// A persistent overlay and the host that has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverlayRecord {
@@ -118,6 +193,9 @@ pub struct OverlayRecord {
     pub desktop: DesktopId,
     /// Where it is.
     pub host: HostName,
+    /// What of that host it lies on; none: no start has noted it yet.
+    #[serde(default)]
+    pub storage: Option<StorageRecord>,
     /// Set while it is being deleted: no desktop may take it any more.
     pub deleting: bool,
     /// Set while it is being cloned or imported: not to be taken yet.
@@ -135,6 +213,9 @@ pub struct HomeRecord {
     pub user: UserName,
     /// Where it is.
     pub host: HostName,
+    /// As in [`OverlayRecord`].
+    #[serde(default)]
+    pub storage: Option<StorageRecord>,
     /// The last start that claimed it: it has one writer.
     pub claim: Option<HomeClaim>,
     /// As in [`OverlayRecord`].
@@ -218,13 +299,19 @@ pub struct ViewerRecord {
     pub address: String,
     /// Since when.
     pub since: Timestamp,
+    /// The broker that relays.
+    #[serde(default)]
+    pub broker: String,
+    /// Why the connection is to end, when somebody wants that; empty: it is not.
+    #[serde(default)]
+    pub sent_away: String,
 }
 
 /// Whose number it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NumberRecord {
-    /// The desktop.
-    pub desktop: DesktopId,
+    /// The desktop: "pool/user", or "pool" of one that was made ahead.
+    pub desktop: String,
 }
 
 /// The last of a row of numbers that was given out.
@@ -265,8 +352,10 @@ pub struct ServerCertificate {
 
 impl Record for UserRecord {}
 impl Record for SessionRecord {}
+impl Record for GroupRecord {}
+impl Record for MemberRecord {}
 impl Record for PoolRecord {}
-impl Record for HostRecord {}
+impl Record for PoolUseRecord {}
 impl Record for CapacityRecord {}
 impl Record for OverlayRecord {}
 impl Record for HomeRecord {}
@@ -278,6 +367,41 @@ impl Record for CounterRecord {}
 impl Record for Marker {}
 impl Record for ClusterCa {}
 impl Record for ServerCertificate {}
+
+// === impl Role ===
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::User => "user",
+            Self::Auditor => "auditor",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        })
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::User, Self::Auditor, Self::Operator, Self::Admin];
+        let found = all.into_iter().find(|role| role.to_string() == text);
+        found.ok_or_else(|| "not \"user\", \"auditor\", \"operator\" or \"admin\"".to_owned())
+    }
+}
+
+// === impl Source ===
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Local => "local",
+            Self::Ldap => "ldap",
+            Self::Oidc => "oidc",
+        })
+    }
+}
 
 // === impl CapacityRecord ===
 
@@ -326,8 +450,10 @@ impl std::fmt::Display for WorkKind {
 // === impl PoolRecord ===
 
 impl PoolRecord {
-    /// Whether the pool is open to someone.
-    pub fn admits(&self, user: &UserName) -> bool {
-        self.users.is_empty() || self.users.contains(user)
+    /// Whether the pool is open to someone who is in these groups.
+    pub fn admits(&self, user: &UserName, groups: &BTreeSet<GroupName>) -> bool {
+        (self.users.is_empty() && self.groups.is_empty())
+            || self.users.contains(user)
+            || self.groups.iter().any(|group| groups.contains(group))
     }
 }

@@ -169,7 +169,8 @@ pub async fn import(
     Ok(Summary { entries: reader.entries, revision: reader.revision })
 }
 
-/// Compares the store with a file, then takes the marker of [`import`] away.
+/// Compares the store with a file, then takes the marker of [`import`] away, in
+/// one transaction with `last`.
 ///
 /// # Errors
 /// [`ArchiveError::Differs`].
@@ -177,6 +178,7 @@ pub async fn verify(
     store: &dyn Store,
     file: &mut (dyn BufRead + Send),
     marker: &str,
+    last: Transaction,
 ) -> Result<(), ArchiveError> {
     let mut reader = Reader::begin(file)?;
     let mut pages = store.scan("").await?.pages;
@@ -190,8 +192,7 @@ pub async fn verify(
     if let Some((key, _)) = reader.next()? {
         return Err(ArchiveError::Differs { key });
     }
-    store.commit(Transaction::new().delete(marker)).await?;
-    Ok(())
+    applied(store, last.delete(marker)).await
 }
 
 async fn clear(store: &dyn Store, marker: &str) -> Result<(), ArchiveError> {

@@ -86,7 +86,7 @@ async fn begin(store: &dyn Store, id: &DesktopId, pilot: &str) {
     let begin = Transaction::new()
         .put_record(&keys::desktop(id), &record)
         .unwrap()
-        .put_record(&keys::number(number), &NumberRecord { desktop: id.clone() })
+        .put_record(&keys::number(number), &NumberRecord { desktop: id.to_string() })
         .unwrap();
     assert!(matches!(store.commit(begin).await.unwrap(), Commit::Applied(_)));
 }

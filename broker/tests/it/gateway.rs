@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use rolltop_proto::v1::{self, HostState};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{House, Socket, connect_tls, loop_until};
@@ -37,6 +40,37 @@ async fn the_second_viewer_takes_over_and_the_first_is_told() {
         v1::DesktopState::Running,
         "the session stays"
     );
+}
+
+/// A connection from the address of the load balancer.
+async fn balanced(house: &House) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    socket.connect(([127, 0, 0, 1], house.port).into()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_load_balancer_tells_whom_it_serves_and_nobody_else_does() {
+    let house = House::with("[server]\nproxies = [\"127.0.0.2\"]\n").await;
+    let mut anna = house.sign_in("anna").await;
+    anna.start("demo").await.unwrap();
+    let header = format!("PROXY TCP4 192.0.2.7 192.0.2.1 4711 {}\r\n", house.port);
+    let mut stream = balanced(&house).await;
+    stream.write_all(header.as_bytes()).await.unwrap();
+    let ticket = anna.ticket("demo").await.unwrap();
+    let _socket = Socket::open_over(&house, &ticket, stream).await;
+    let viewer = loop_until("someone looks", async || anna.get("demo").await.unwrap().viewer).await;
+    assert_eq!(viewer.address, "192.0.2.7");
+
+    let mut silent = balanced(&house).await;
+    silent.write_all(&[0x16; 64]).await.unwrap();
+    assert_eq!(silent.read(&mut [0; 16]).await.unwrap_or(0), 0, "a balancer has to tell");
+    let mut liar = TcpStream::connect(("127.0.0.1", house.port)).await.unwrap();
+    liar.write_all(header.as_bytes()).await.unwrap();
+    // An alert of TLS, if anything.
+    assert!(liar.read(&mut [0; 64]).await.unwrap_or(0) < 64);
+    assert_eq!(liar.read(&mut [0; 64]).await.unwrap_or(0), 0, "who is no balancer speaks TLS");
+    assert!(anna.get("demo").await.is_ok());
 }
 
 #[tokio::test]

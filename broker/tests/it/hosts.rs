@@ -105,10 +105,10 @@ async fn a_host_with_desktops_is_not_deleted_and_a_deleted_one_is_gone() {
     let house = House::new().await;
     let mut olga = house.sign_in("olga").await;
     olga.start("demo").await.unwrap();
-    let delete = olga.ask(v1::DeleteHostRequest { name: "h1".into() });
+    let delete = olga.ask(v1::DeleteHostRequest { name: "h1".into(), force: false });
     assert_eq!(reason_of(&olga.client.delete_host(delete).await.unwrap_err()), "HOST_IN_USE");
     olga.stop("demo").await.unwrap();
-    let delete = olga.ask(v1::DeleteHostRequest { name: "h1".into() });
+    let delete = olga.ask(v1::DeleteHostRequest { name: "h1".into(), force: false });
     olga.client.delete_host(delete).await.unwrap();
     let refused = loop_until("no host", async || olga.start("demo").await.err()).await;
     assert_eq!(refused.message(), "there is no host yet");

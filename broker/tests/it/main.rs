@@ -9,11 +9,22 @@
 //! The broker from outside: a real port with TLS, a real store, and host
 //! agents that follow a script, behind mutual TLS with issued certificates.
 
+mod audit;
 mod brokers;
 mod data;
 mod desktops;
+mod enrol;
 mod gateway;
 mod hosts;
+mod ldap;
+mod limits;
+mod lost;
+mod metrics;
+mod people;
+mod restore;
+mod second_factor;
 mod sign_in;
+mod stats;
 mod store;
 mod support;
+mod warm;

@@ -7,7 +7,7 @@ use tonic::{Code, Request};
 use crate::support::{House, PASSWORD, connect_tls, reason_of};
 
 fn credentials(name: &str, password: &str) -> v1::SignInRequest {
-    v1::SignInRequest { name: name.into(), password: password.into() }
+    v1::SignInRequest { name: name.into(), password: password.into(), ..Default::default() }
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use rolltop_proto::v1::{
-    CheckDataRequest, CloneDataRequest, CreateDataSnapshotRequest, DataResult, DeleteDataRequest,
-    DeleteDataSnapshotRequest, GetDataRequest, GrowDataRequest, ListDataRequest,
+    AdoptDataRequest, CheckDataRequest, CloneDataRequest, CreateDataSnapshotRequest, DataResult,
+    DeleteDataRequest, DeleteDataSnapshotRequest, GetDataRequest, GrowDataRequest, ListDataRequest,
     ListDataSnapshotsRequest, RollBackDataRequest, TrimDataRequest,
 };
 use serde_json::json;
@@ -20,11 +20,14 @@ use crate::{
     failure::Failure,
     output::{gib_or_mib, size_bytes},
     size,
-    view::{CheckView, DataList, DataView, SnapshotList, SnapshotView},
+    view::{AdoptedView, CheckView, DataList, DataView, SnapshotList, SnapshotView},
 };
 
 /// Freeing a large file takes its time.
 const DELETE: Duration = Duration::from_secs(150);
+
+/// Each volume of the host is looked up.
+const ADOPT: Duration = Duration::from_secs(120);
 
 /// What can be done with data. DATA is "pool/user", or "pool" for your own; a
 /// home is "home:user", or "home:" for your own.
@@ -77,6 +80,12 @@ pub(crate) enum Command {
     Export(export::Export),
     /// Make it from such a file; for operators
     Import(import::Import),
+    /// Note what a host keeps and nobody knows of, after a restore or a move; for
+    /// operators
+    Adopt {
+        /// Name of the host
+        host: String,
+    },
     /// Delete it and its snapshots; there is no way back
     Delete {
         #[command(flatten)]
@@ -133,6 +142,11 @@ impl Command {
                 let request = GetDataRequest { data };
                 let data = within(QUICK, app.storage().await?.get_data(request)).await?;
                 app.output.show(&DataView::from(data))
+            }
+            Self::Adopt { host } => {
+                let request = AdoptDataRequest { host };
+                let found = within(ADOPT, app.storage().await?.adopt_data(request)).await?;
+                app.output.show(&AdoptedView::from(found))
             }
             Self::Grow { which: Which { data }, size: size_mib } => {
                 let request = GrowDataRequest { data: data.clone(), size_mib };

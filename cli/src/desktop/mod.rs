@@ -1,15 +1,20 @@
 //! `rolltop desktop`: list, start, stop, look into, and open desktops.
 
+mod copy;
 mod exec;
+mod logs;
 mod session;
 mod shell;
 mod start;
+mod stats;
+mod top;
 
 use std::time::Duration;
 
 use clap::Subcommand;
 use rolltop_proto::v1::{
-    GetDesktopRequest, ListDesktopsRequest, StopDesktopRequest, WhoAmIRequest,
+    FreezeDesktopRequest, GetDesktopRequest, ListDesktopsRequest, StopDesktopRequest,
+    ThawDesktopRequest, WhoAmIRequest,
 };
 use serde_json::json;
 use tonic::Code;
@@ -45,10 +50,37 @@ pub(crate) enum Command {
         /// "pool/user", or "pool" for your own
         id: String,
     },
+    /// End a desktop and start it again, on the version its image has now; its
+    /// kept data stays
+    Restart {
+        /// "pool/user", or "pool" for your own
+        id: String,
+    },
+    /// Hold a desktop still until it is thawed; for operators
+    Freeze {
+        /// "pool/user", or "pool" for your own
+        id: String,
+    },
+    /// Let a frozen desktop go on; for operators
+    Thaw {
+        /// "pool/user", or "pool" for your own
+        id: String,
+    },
     /// Run a command in a desktop
     Exec(exec::Exec),
     /// Open a shell in a desktop
+    #[command(visible_aliases = ["attach", "console"])]
     Shell(shell::Shell),
+    /// Show what a desktop uses
+    Stats(stats::Stats),
+    /// Look at a desktop's processes as they work; q ends
+    Top(top::Top),
+    /// List a desktop's processes
+    Ps(stats::Ps),
+    /// Print what a desktop's session has written
+    Logs(logs::Logs),
+    /// Copy files into a desktop, or out of it
+    Cp(copy::Copy),
     /// Print the portal address of your desktop
     Open {
         /// "pool", or "pool/user" if that is you
@@ -63,8 +95,16 @@ impl Command {
             Self::Show { id } => show(app, id).await?,
             Self::Start(start) => start.run(app).await?,
             Self::Stop { id } => stop(app, id).await?,
+            Self::Restart { id } => restart(app, id).await?,
+            Self::Freeze { id } => freeze(app, id).await?,
+            Self::Thaw { id } => thaw(app, id).await?,
             Self::Exec(exec) => return exec.run(app).await,
             Self::Shell(shell) => return shell.run(app).await,
+            Self::Stats(stats) => return stats.run(app).await,
+            Self::Top(top) => return top.run(app).await,
+            Self::Ps(ps) => return ps.run(app).await,
+            Self::Logs(logs) => return logs.run(app).await,
+            Self::Cp(copy) => return copy.run(app).await,
             Self::Open { id } => open(app, id).await?,
         }
         Ok(Exit::OK)
@@ -89,6 +129,34 @@ async fn stop(app: &App, desktop: String) -> Result<(), Failure> {
     let id = stopped.as_ref().map_or(desktop, |stopped| stopped.id.clone());
     let document = json!({ "stopped": id, "desktop": stopped.map(DesktopView::from) });
     app.output.done(&format!("desktop {id} is stopped"), &document)
+}
+
+async fn restart(app: &App, desktop: String) -> Result<(), Failure> {
+    let request = StopDesktopRequest { desktop: desktop.clone() };
+    match within(STOP, app.broker().await?.stop_desktop(request)).await {
+        // None runs: then it only has to be started.
+        Err(failure) if failure.reason == "UNKNOWN_DESKTOP" => {}
+        stopped => drop(stopped?),
+    }
+    let (pool, user) = match desktop.split_once('/') {
+        Some((pool, user)) => (pool.to_owned(), Some(user.to_owned())),
+        None => (desktop, None),
+    };
+    start::Start::of(pool, user).run(app).await
+}
+
+async fn freeze(app: &App, desktop: String) -> Result<(), Failure> {
+    let request = FreezeDesktopRequest { desktop };
+    let frozen = within(STOP, app.broker().await?.freeze_desktop(request)).await?;
+    let told = format!("desktop {} is frozen; `rolltop desktop thaw` lets it go on", frozen.id);
+    app.output.done(&told, &json!({ "desktop": DesktopView::from(frozen) }))
+}
+
+async fn thaw(app: &App, desktop: String) -> Result<(), Failure> {
+    let request = ThawDesktopRequest { desktop };
+    let thawed = within(STOP, app.broker().await?.thaw_desktop(request)).await?;
+    let told = format!("desktop {} goes on", thawed.id);
+    app.output.done(&told, &json!({ "desktop": DesktopView::from(thawed) }))
 }
 
 async fn open(app: &App, desktop: String) -> Result<(), Failure> {

@@ -51,22 +51,26 @@ impl Session {
         self.requests.clone()
     }
 
-    /// Passes on what the command writes. Returns how it ended.
-    pub(super) async fn run(&mut self) -> Result<Exit, Failure> {
+    /// What comes next of it; the last is its exit.
+    pub(super) async fn next(&mut self) -> Result<exec_response::Message, Failure> {
         while let Some(response) = self.responses.message().await.map_err(not_run)? {
-            match response.message {
-                Some(exec_response::Message::Stdout(bytes)) => {
-                    write(&mut self.stdout, &bytes).await?;
-                }
-                Some(exec_response::Message::Stderr(bytes)) => {
-                    write(&mut self.stderr, &bytes).await?;
-                }
-                Some(exec_response::Message::Exit(exit)) => return Ok(exit_code(&exit)),
-                // Something that a newer broker tells.
-                None => {}
+            // None: something that a newer broker tells.
+            if let Some(message) = response.message {
+                return Ok(message);
             }
         }
         Err(lost())
+    }
+
+    /// Passes on what the command writes. Returns how it ended.
+    pub(super) async fn run(&mut self) -> Result<Exit, Failure> {
+        loop {
+            match self.next().await? {
+                exec_response::Message::Stdout(bytes) => write(&mut self.stdout, &bytes).await?,
+                exec_response::Message::Stderr(bytes) => write(&mut self.stderr, &bytes).await?,
+                exec_response::Message::Exit(exit) => return Ok(exit_code(&exit)),
+            }
+        }
     }
 }
 

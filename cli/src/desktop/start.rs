@@ -20,6 +20,9 @@ use crate::{
     view::{DesktopView, ProgressView},
 };
 
+/// For a desktop to come, seconds.
+const TIMEOUT: u64 = 180;
+
 /// Options of `desktop start`.
 #[derive(Debug, Args)]
 pub(crate) struct Start {
@@ -35,11 +38,16 @@ pub(crate) struct Start {
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
     /// Seconds to wait for it
-    #[arg(long, value_name = "SECONDS", default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
 }
 
 impl Start {
+    /// With everything else as it is by default.
+    pub(crate) fn of(pool: String, user: Option<String>) -> Self {
+        Self { pool, user, size: None, time_zone: None, timeout: TIMEOUT }
+    }
+
     pub(crate) async fn run(self, app: &App) -> Result<(), Failure> {
         let began = Instant::now();
         let mut endings = Endings::catch().map_err(TerminalError::from)?;

@@ -29,7 +29,7 @@ pub(crate) struct Gc {
     #[arg(long, default_value_t = 5, value_name = "COUNT")]
     keep: usize,
     /// Untagged versions that are older go in any case, such as 12h, 30d or 8w
-    #[arg(long, default_value = "30d", value_name = "AGE", value_parser = age)]
+    #[arg(long, default_value = "30d", value_name = "AGE", value_parser = crate::duration::parse)]
     older_than: Duration,
     /// Do it; without this, it only says what it would do
     #[arg(long)]
@@ -193,34 +193,9 @@ fn view(judgement: &Judgement, dry_run: bool) -> GcView {
     }
 }
 
-/// "90min", "12h", "30d", "8w".
-fn age(text: &str) -> Result<Duration, String> {
-    let bad = || format!("{text:?} is not an age such as 12h, 30d or 8w");
-    let at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
-    let (number, unit) = text.split_at(at);
-    let seconds = match unit {
-        "min" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        "w" => 7 * 86_400,
-        _ => return Err(bad()),
-    };
-    let number: u32 = number.parse().map_err(|_| bad())?;
-    Ok(Duration::from_secs(u64::from(number) * seconds))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ages_have_units() {
-        assert_eq!(age("2d").unwrap(), Duration::from_secs(172_800));
-        assert_eq!(age("90min").unwrap(), age("5400h").unwrap() / 3600);
-        for bad in ["", "3", "d", "-1d", "1y", "99999999999d", "1.5h"] {
-            assert!(age(bad).is_err(), "{bad}");
-        }
-    }
 
     fn host(name: &str, state: HostState) -> Host {
         Host {

@@ -140,32 +140,37 @@ fn size(bytes: Option<i64>) -> String {
 
 impl View for DataList {
     fn text(&self, look: Look) -> String {
-        let mut table = Table::new(
-            [
-                Column::Left("DATA"),
-                Column::Right("SIZE"),
-                Column::Right("USED"),
-                Column::Right("ON DISK"),
-                Column::Right("SNAPSHOTS"),
-                Column::Left("HOST"),
-                Column::Left("STATE"),
-            ],
-            "nothing is kept",
-        );
-        for data in &self.data {
-            let plain = |text| (Tone::Normal, text);
-            table.row([
-                plain(data.id.clone()),
-                plain(size(data.size_bytes)),
-                plain(size(data.used_bytes)),
-                plain(size(data.allocated_bytes)),
-                plain(data.snapshots.map(|count| count.to_string()).unwrap_or_default()),
-                plain(data.host.clone()),
-                data.state(),
-            ]);
-        }
-        table.render(look.paint)
+        table(&self.data, "nothing is kept", look)
     }
+}
+
+/// A line for each, or the sentence if there is none.
+pub(super) fn table(list: &[DataView], none: &'static str, look: Look) -> String {
+    let mut table = Table::new(
+        [
+            Column::Left("DATA"),
+            Column::Right("SIZE"),
+            Column::Right("USED"),
+            Column::Right("ON DISK"),
+            Column::Right("SNAPSHOTS"),
+            Column::Left("HOST"),
+            Column::Left("STATE"),
+        ],
+        none,
+    );
+    for data in list {
+        let plain = |text| (Tone::Normal, text);
+        table.row([
+            plain(data.id.clone()),
+            plain(size(data.size_bytes)),
+            plain(size(data.used_bytes)),
+            plain(size(data.allocated_bytes)),
+            plain(data.snapshots.map(|count| count.to_string()).unwrap_or_default()),
+            plain(data.host.clone()),
+            data.state(),
+        ]);
+    }
+    table.render(look.paint)
 }
 
 impl View for DataView {

@@ -50,9 +50,9 @@ struct OverlayView {
 /// Limits; `null` for "no limit".
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct LimitsView {
-    memory_mib: Option<i64>,
-    cpu_millis: Option<i64>,
-    pids: Option<i64>,
+    pub(super) memory_mib: Option<i64>,
+    pub(super) cpu_millis: Option<i64>,
+    pub(super) pids: Option<i64>,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -1,9 +1,11 @@
 //! Hosts.
 
+use std::collections::BTreeMap;
+
 use rolltop_proto::v1::{Host, HostInfo};
 use serde::Serialize;
 
-use super::{or_empty, some, words};
+use super::{or_empty, some, time, words};
 use crate::output::{Column, Look, Table, Tone, View, size_bytes};
 
 /// `{"hosts": […]}`
@@ -19,9 +21,22 @@ pub(crate) struct HostView {
     endpoint: String,
     state: &'static str,
     problem: Option<String>,
+    certificate_expires_at: Option<String>,
+    revoked: bool,
+    drain: Option<DrainView>,
+    labels: BTreeMap<String, String>,
     info: Option<InfoView>,
     #[serde(skip)]
     tone: Tone,
+}
+
+/// A host that is to have no desktops.
+#[derive(Debug, Serialize)]
+struct DrainView {
+    since: Option<String>,
+    deadline: Option<String>,
+    by: String,
+    remaining: i64,
 }
 
 /// What the host's agent said of it last.
@@ -37,6 +52,9 @@ struct InfoView {
     max_desktops: i64,
     network: String,
     runtime: String,
+    /// What has the kept data; hosts with the same reach the same.
+    storage_id: String,
+    storage_shared: bool,
 }
 
 impl From<Host> for HostView {
@@ -47,6 +65,15 @@ impl From<Host> for HostView {
             name: host.name,
             endpoint: host.endpoint,
             state,
+            certificate_expires_at: time(host.certificate_expires_at),
+            revoked: host.revoked,
+            drain: host.drain.map(|drain| DrainView {
+                since: time(drain.since),
+                deadline: time(drain.deadline),
+                by: drain.by,
+                remaining: drain.remaining,
+            }),
+            labels: host.labels.into_iter().collect(),
             info: host.info.map(InfoView::from),
             tone,
         }
@@ -66,6 +93,8 @@ impl From<HostInfo> for InfoView {
             max_desktops: info.max_desktops,
             network: info.network,
             runtime: info.runtime,
+            storage_id: info.storage_id,
+            storage_shared: info.storage_shared,
         }
     }
 }
@@ -73,6 +102,18 @@ impl From<HostInfo> for InfoView {
 impl HostView {
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Desktops that are still there while it is drained.
+    pub(crate) fn remaining(&self) -> i64 {
+        self.drain.as_ref().map_or(0, |drain| drain.remaining)
+    }
+
+    /// "key=value key=value", or "none".
+    pub(crate) fn labels(&self) -> String {
+        let labels: Vec<String> =
+            self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        if labels.is_empty() { "none".to_owned() } else { labels.join(" ") }
     }
 
     pub(crate) fn state(&self) -> &'static str {
@@ -99,7 +140,7 @@ impl View for HostList {
                 Column::Left("ENDPOINT"),
                 Column::Left("PROBLEM"),
             ],
-            "no hosts; add one with `rolltop host add NAME ENDPOINT`",
+            "no hosts; add one with `rolltop host enrol-token NAME`",
         );
         for host in &self.hosts {
             let plain = |text| (Tone::Normal, text);
@@ -146,8 +187,10 @@ mod tests {
                 max_desktops: 50,
                 network: "10.77.0.0/16".into(),
                 runtime: "builtin".into(),
+                storage_id: "6f1c".into(),
+                storage_shared: true,
             }),
-            problem: String::new(),
+            ..Host::default()
         };
         let silent = Host {
             name: "host-2".into(),
@@ -155,6 +198,7 @@ mod tests {
             state: HostState::Suspect.into(),
             info: None,
             problem: "no answer".into(),
+            ..Host::default()
         };
         [ready, silent]
     }
@@ -170,6 +214,10 @@ mod tests {
                 "endpoint": "https://10.0.0.1:7443",
                 "state": "ready",
                 "problem": null,
+                "certificate_expires_at": null,
+                "revoked": false,
+                "drain": null,
+                "labels": {},
                 "info": {
                     "agent_version": "0.1.0",
                     "kernel": "6.12",
@@ -181,6 +229,8 @@ mod tests {
                     "max_desktops": 50,
                     "network": "10.77.0.0/16",
                     "runtime": "builtin",
+                    "storage_id": "6f1c",
+                    "storage_shared": true,
                 },
             })
         );

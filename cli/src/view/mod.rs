@@ -4,23 +4,37 @@
 //! `_mib`, `_ms` in the key say the unit; enums as lower-case words; what is
 //! not there is `null`, never an empty string or a zero; keys are only added.
 
+mod adopted;
+mod audit;
 mod data;
 mod desktop;
+mod enrol;
 mod gc;
+mod group;
 mod host;
 mod image;
+mod placement;
 mod pool;
+mod stats;
+mod token;
 mod user;
 mod words;
 
 use std::time::SystemTime;
 
+pub(crate) use adopted::AdoptedView;
+pub(crate) use audit::{ActList, AuditEntryView, AuditList};
 pub(crate) use data::{CheckView, DataList, DataView, SnapshotList, SnapshotView, task_word};
 pub(crate) use desktop::{DesktopList, DesktopView, ProgressView};
+pub(crate) use enrol::EnrolTokenView;
 pub(crate) use gc::{GcVersion, GcView};
+pub(crate) use group::{GroupList, GroupView, MemberList};
 pub(crate) use host::{HostList, HostView};
 pub(crate) use image::{ImageList, ImageView, RetiredView};
+pub(crate) use placement::PlacementView;
 pub(crate) use pool::{PoolList, PoolView};
+pub(crate) use stats::{ProcessList, StatsView};
+pub(crate) use token::{NewTokenView, TokenList};
 pub(crate) use user::{UserList, UserView};
 pub(crate) use words::phase_word;
 

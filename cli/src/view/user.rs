@@ -21,6 +21,8 @@ pub(crate) struct UserView {
     /// The user's id inside every desktop.
     uid: u32,
     created_at: Option<String>,
+    groups: Vec<String>,
+    second_factor: bool,
 }
 
 impl From<User> for UserView {
@@ -31,6 +33,8 @@ impl From<User> for UserView {
             role: words::role(user.role),
             uid: user.uid,
             created_at: time(user.created_at),
+            groups: user.groups,
+            second_factor: user.second_factor,
         }
     }
 }
@@ -50,6 +54,7 @@ impl View for UserList {
                 Column::Left("ROLE"),
                 Column::Right("UID"),
                 Column::Left("CREATED"),
+                Column::Left("GROUPS"),
             ],
             "no users",
         );
@@ -61,6 +66,7 @@ impl View for UserList {
                 plain(user.role.to_owned()),
                 plain(user.uid.to_string()),
                 plain(ago(user.created_at.as_ref(), look)),
+                plain(user.groups.join(", ")),
             ]);
         }
         table.render(look.paint)
@@ -77,6 +83,9 @@ impl View for UserView {
             .field("uid", self.uid.to_string());
         if let Some(created) = &self.created_at {
             fields.field("created", format!("{created} ({})", ago(Some(created), look)));
+        }
+        if !self.groups.is_empty() {
+            fields.field("groups", self.groups.join(", "));
         }
         fields.render(look.paint)
     }
@@ -97,6 +106,8 @@ mod tests {
             role: Role::Operator.into(),
             uid: 10_001,
             created_at: earlier(86_400 * 3),
+            groups: vec!["staff".into()],
+            second_factor: true,
         }
     }
 
@@ -111,6 +122,8 @@ mod tests {
                 "role": "operator",
                 "uid": 10_001,
                 "created_at": "2025-12-30T03:04:05Z",
+                "groups": ["staff"],
+                "second_factor": true,
             }]})
         );
     }
@@ -120,8 +133,8 @@ mod tests {
         let list: UserList = [sample()].into_iter().collect();
         assert_eq!(
             list.text(look()),
-            "USER  FULL NAME     ROLE        UID  CREATED\n\
-             ada   Ada Lovelace  operator  10001  3 d ago\n"
+            "USER  FULL NAME     ROLE        UID  CREATED  GROUPS\n\
+             ada   Ada Lovelace  operator  10001  3 d ago  staff\n"
         );
     }
 }

@@ -23,7 +23,9 @@ pub(super) fn desktop_state(number: i32) -> (&'static str, Tone) {
         DesktopState::Planned => ("planned", Tone::Busy),
         DesktopState::Preparing => ("preparing", Tone::Busy),
         DesktopState::Starting => ("starting", Tone::Busy),
+        DesktopState::Warm => ("warm", Tone::Good),
         DesktopState::Running => ("running", Tone::Good),
+        DesktopState::Frozen => ("frozen", Tone::Busy),
         DesktopState::Stopping => ("stopping", Tone::Busy),
         DesktopState::Gone => ("gone", Tone::Faint),
         DesktopState::Failed => ("failed", Tone::Bad),
@@ -34,7 +36,10 @@ pub(super) fn host_state(number: i32) -> (&'static str, Tone) {
     match HostState::try_from(number).unwrap_or_default() {
         HostState::Unspecified | HostState::Unknown => ("unknown", Tone::Faint),
         HostState::Ready => ("ready", Tone::Good),
+        HostState::Draining => ("draining", Tone::Normal),
+        HostState::Drained => ("drained", Tone::Faint),
         HostState::Suspect => ("suspect", Tone::Bad),
+        HostState::Lost => ("lost", Tone::Bad),
     }
 }
 
@@ -42,7 +47,9 @@ pub(super) fn role(number: i32) -> &'static str {
     match Role::try_from(number).unwrap_or_default() {
         Role::Unspecified => "unknown",
         Role::User => "user",
+        Role::Auditor => "auditor",
         Role::Operator => "operator",
+        Role::Admin => "admin",
     }
 }
 

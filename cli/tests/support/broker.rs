@@ -39,6 +39,8 @@ fn ada() -> api::User {
         role: api::Role::Operator.into(),
         uid: 10_001,
         created_at: Some(Timestamp { seconds: 1_767_323_045, nanos: 0 }),
+        groups: Vec::new(),
+        second_factor: false,
     }
 }
 
@@ -138,6 +140,7 @@ async fn act(start: api::ExecStart, mut input: Streaming<api::ExecRequest>, to: 
             api::ExecExit::default()
         }
         ["cat"] => cat(&mut input, &to).await,
+        ["/bin/sh", ..] | ["tar", ..] | ["cat", ..] => super::local::run(&words, input, &to).await,
         [] => shell(&start, &mut input, &to).await,
         other => panic!("{other:?}"),
     };
@@ -247,7 +250,7 @@ macro_rules! unused {
                         bobs.user = "bob".into();
                         Ok(Response::new(bobs))
                     }
-                    _ => Err(refusal(Code::NotFound, "DESKTOP_NOT_FOUND", "there is no such desktop")),
+                    _ => Err(refusal(Code::NotFound, "UNKNOWN_DESKTOP", "there is no such desktop")),
                 }
             }
 
@@ -270,7 +273,7 @@ macro_rules! unused {
                     return Err(Status::invalid_argument("the first message must be start"));
                 };
                 if start.desktop != "demo" {
-                    return Err(refusal(Code::NotFound, "DESKTOP_NOT_FOUND", "there is no such desktop"));
+                    return Err(refusal(Code::NotFound, "UNKNOWN_DESKTOP", "there is no such desktop"));
                 }
                 let (to, from) = mpsc::channel(16);
                 tokio::spawn(act(start, input, to));
@@ -299,8 +302,29 @@ macro_rules! unused {
                 request: Request<api::StopDesktopRequest>,
             ) -> Answer<api::StopDesktopResponse> {
                 signed_in(&request)?;
-                let desktop = Some(desktop(&request.into_inner().desktop, api::DesktopState::Gone));
+                let id = request.into_inner().desktop;
+                if id == "broken" {
+                    return Err(refusal(Code::NotFound, "UNKNOWN_DESKTOP", "there is no such desktop"));
+                }
+                let desktop = Some(desktop(&id, api::DesktopState::Gone));
                 Ok(Response::new(api::StopDesktopResponse { desktop }))
+            }
+
+            async fn freeze_desktop(
+                &self,
+                request: Request<api::FreezeDesktopRequest>,
+            ) -> Answer<api::Desktop> {
+                signed_in(&request)?;
+                let id = request.into_inner().desktop;
+                Ok(Response::new(desktop(&id, api::DesktopState::Frozen)))
+            }
+
+            async fn thaw_desktop(
+                &self,
+                request: Request<api::ThawDesktopRequest>,
+            ) -> Answer<api::Desktop> {
+                signed_in(&request)?;
+                Err(refusal(Code::PermissionDenied, "OPERATORS_ONLY", "only operators may"))
             }
 
             async fn change_password(

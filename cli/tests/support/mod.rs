@@ -10,6 +10,7 @@
 )]
 
 mod broker;
+mod local;
 mod pty;
 mod storage;
 

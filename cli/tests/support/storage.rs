@@ -57,6 +57,22 @@ impl Storage for Scripted {
         Ok(Response::new(data(&request.into_inner().data)))
     }
 
+    async fn adopt_data(
+        &self,
+        request: Request<api::AdoptDataRequest>,
+    ) -> Answer<api::AdoptDataResponse> {
+        signed_in(&request)?;
+        match request.into_inner().host.as_str() {
+            "host-1" => {
+                let adopted = vec![data("demo-keep/ada")];
+                Ok(Response::new(api::AdoptDataResponse { adopted, left: Vec::new() }))
+            }
+            host => {
+                Err(refusal(Code::NotFound, "UNKNOWN_HOST", &format!("there is no host {host}")))
+            }
+        }
+    }
+
     async fn grow_data(&self, request: Request<api::GrowDataRequest>) -> Answer<Steps> {
         signed_in(&request)?;
         Err(refusal(Code::PermissionDenied, "OPERATORS_ONLY", "this is for operators"))

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use rolltop_fail_points as fail_points;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use rustix::process::{Pid, Signal, pidfd_send_signal};
@@ -68,6 +69,7 @@ impl Creating {
     /// See [`LaunchError`]; nothing is left behind then.
     pub fn finish(mut self, deadline: Instant) -> Result<Created, LaunchError> {
         self.created.attempt.reach_ready(deadline)?;
+        fail_points::pass("build container");
         Ok(self.created)
     }
 }

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio as HelperStdio};
 use std::time::{Duration, Instant};
 
 use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccomp, Process, Spec};
+use rolltop_fail_points as fail_points;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::Pid;
@@ -176,7 +177,9 @@ impl Launcher {
         }
         parcel.add_stdio(&stdio);
         parcel.send(attempt.control()).map_err(send_failed)?;
+        fail_points::pass("instruct launcher");
         attempt.reach_spawned(deadline)?;
+        fail_points::pass("make namespaces");
         Ok(Creating::new(attempt))
     }
 
@@ -275,6 +278,7 @@ impl Launcher {
         parcel.add_cgroup(&cgroup.unified, &cgroup.legacy);
         parcel.add_stdio(&stdio);
         parcel.send(attempt.control()).map_err(send_failed)?;
+        fail_points::pass("instruct launcher");
         let started = attempt.reach_running(Instant::now() + STEP_LIMIT);
         match started {
             Err(_) if !alive(init) => Err(LaunchError::ContainerGone),
@@ -334,7 +338,9 @@ fn spawn(helper: &OwnedFd) -> Result<Attempt, LaunchError> {
             .spawn()?;
         Ok((here, child))
     };
-    match start() {
+    let started = start();
+    fail_points::pass("start launcher");
+    match started {
         Ok((control, child)) => Ok(Attempt::new(control, child)),
         Err(source) => Err(LaunchError::Helper { action: "start", source }),
     }

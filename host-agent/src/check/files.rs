@@ -182,7 +182,7 @@ fn credentials(config: &Config, findings: &mut Findings) {
             Verdict::Bad,
             "brokers",
             crate::desktop::sentence(&error),
-            "put the files of `rolltop-broker host add` where [listen] says",
+            "enrol this machine: `rolltop host enrol-token` on an operator's side, then `rolltop-agent enrol` here",
         ),
     }
 }

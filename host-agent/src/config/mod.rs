@@ -1,6 +1,7 @@
 //! The agent's configuration: a pure function of a TOML text and an
 //! environment. `agent.example.toml` documents every key.
 
+mod live;
 mod reader;
 mod storage;
 
@@ -12,8 +13,10 @@ use std::{
     time::Duration,
 };
 
+pub use live::{Live, fixed_differences, live_differences};
 pub use reader::Fault;
 use reader::Reader;
+use rolltop_overlay::Sharing;
 pub use storage::{NfsConfig, StoreLocation};
 
 use crate::{
@@ -29,7 +32,8 @@ const ENV_PREFIX: &str = "ROLLTOP_AGENT_";
 /// Ids below this belong to the host's own users.
 const FIRST_FREE_ID: u32 = 65_536;
 
-/// Everything an operator can set.
+/// Everything an operator can set, as it was when the agent began; for what can
+/// change while it runs, ask [`crate::host::Host::live`].
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The host's name in the cluster.
@@ -38,6 +42,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// What is kept of users, if not in there: may be reached by other hosts.
     pub kept_dir: Option<PathBuf>,
+    /// Whether other hosts reach that.
+    pub kept_sharing: Sharing,
     /// What must not: records and mount points of running desktops.
     pub run_dir: PathBuf,
     /// The image stores, asked in this order; never empty.
@@ -50,6 +56,8 @@ pub struct Config {
     pub extra_dirs: Vec<ExtraDir>,
     /// Where brokers reach the agent; none: only the socket.
     pub listen: Option<Listen>,
+    /// Where the metrics can be read; none: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Unix socket for root on this host.
     pub socket: PathBuf,
     /// The launcher's helper program.
@@ -73,6 +81,8 @@ pub struct Config {
     pub start_lanes: usize,
     /// Overlay bytes kept free on the host; below it no new desktop starts.
     pub reserve_bytes: u64,
+    /// What is logged, as `RUST_LOG` has it.
+    pub log_filter: String,
     /// Log lines as JSON.
     pub log_json: bool,
 }
@@ -143,12 +153,14 @@ impl Config {
             name: r.value("name", "host1".into(), name),
             state_dir: r.value("state_dir", "/var/lib/rolltop/agent".into(), absolute),
             kept_dir: r.optional("kept_dir", absolute),
+            kept_sharing: storage::kept_sharing(&mut r),
             run_dir: r.value("run_dir", "/run/rolltop/agent".into(), absolute),
             images: storage::images(&mut r),
             nfs: storage::nfs(&mut r),
             identity_map: storage::identity_map(&mut r),
             extra_dirs: storage::extra_dirs(&mut r),
             listen: listen(&mut r),
+            metrics: r.optional("metrics.listen", address),
             socket: r.value("socket", "/run/rolltop/agent.sock".into(), absolute),
             launcher: r.value("launcher", "/usr/lib/rolltop/rolltop-launcher".into(), absolute),
             max_desktops: r.value("max_desktops", 500, number(1, 60_000)),
@@ -165,6 +177,7 @@ impl Config {
             },
             start_lanes: r.value("start_lanes", 4, number(1, 64)) as usize,
             reserve_bytes: u64::from(r.value("reserve_mib", 512, number(0, 1 << 30))) << 20,
+            log_filter: r.value("log.filter", "info".into(), filter),
             log_json: r.value("log.json", false, boolean),
         };
         r.finish().map_err(BadConfig)?;
@@ -173,10 +186,7 @@ impl Config {
 }
 
 fn listen(r: &mut Reader<'_>) -> Option<Listen> {
-    let address = r.optional("listen.address", |text| {
-        text.parse::<SocketAddr>()
-            .map_err(|_| "is not an address and port such as 0.0.0.0:7443".into())
-    });
+    let address = r.optional("listen.address", address);
     let mut file = |key: &str| r.optional(key, absolute);
     let files = (file("listen.ca"), file("listen.certificate"), file("listen.key"));
     match (address, files) {
@@ -247,6 +257,13 @@ fn number(least: u32, most: u32) -> impl Fn(&str) -> Result<u32, String> {
     }
 }
 
+fn filter(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.into()),
+        Err(error) => Err(format!("is no filter such as info,rolltop_host_agent=debug: {error}")),
+    }
+}
+
 fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "is neither true nor false".into())
 }
@@ -267,6 +284,10 @@ fn plain_path(text: &str) -> Result<PathBuf, String> {
     if plain { Ok(path) } else { Err("is not a plain path such as /srv/homes".into()) }
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "is not an address and port such as 127.0.0.1:7443".into())
+}
+
 fn ipv4(text: &str) -> Result<Ipv4Addr, String> {
     text.parse().map_err(|_| "is not an IPv4 address".into())
 }
@@ -279,17 +300,17 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 /// The kernel's rule for link names (`dev_valid_name`), and no `rt7`, which
-/// would be a desktop's.
+/// would be a desktop's. Nor what means something to `nft` in a name.
 fn link_name(text: &str) -> Result<String, String> {
     let fits = (1..=15).contains(&text.len())
         && text != "."
         && text != ".."
-        && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':')
+        && text.bytes().all(|b| b.is_ascii_graphic() && !b"/:*\"\\".contains(&b))
         && crate::address::number_of_link(text).is_none();
     if fits {
         Ok(text.into())
     } else {
-        Err("is not a link name: 1 to 15 printable bytes without `/` and `:`, not rt and a number"
+        Err("is not a link name: 1 to 15 printable bytes without any of `/:*\"\\`, not rt and a number"
             .into())
     }
 }
@@ -318,7 +339,7 @@ mod tests {
         assert_eq!(config.listen.unwrap().address.port(), 7443);
         // Every key is shown, so that none is undocumented.
         let shown = text.lines().filter(|line| line.contains(" = ")).count();
-        assert_eq!(shown, 36, "a key was added or removed: mend agent.example.toml");
+        assert_eq!(shown, 39, "a key was added or removed: mend agent.example.toml");
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use rolltop_overlay::nfs::{NfsOptions, NfsUrl};
+use rolltop_overlay::{
+    Sharing,
+    nfs::{NfsOptions, NfsUrl},
+};
 
 use super::{absolute, number, reader::Reader};
 use crate::{
@@ -63,6 +66,15 @@ pub(super) fn nfs(r: &mut Reader<'_>) -> NfsConfig {
         helpers: r.value("nfs.helpers", 8, number(1, 64)) as usize,
         give_up: Duration::from_secs(r.value("nfs.give_up_s", 600, number(0, 1 << 30)).into()),
     }
+}
+
+pub(super) fn kept_sharing(r: &mut Reader<'_>) -> Sharing {
+    r.value("kept_sharing", Sharing::Detect, |text| match text {
+        "detect" => Ok(Sharing::Detect),
+        "shared" => Ok(Sharing::Shared),
+        "alone" => Ok(Sharing::Alone),
+        _ => Err("is neither detect, shared nor alone".into()),
+    })
 }
 
 pub(super) fn identity_map(r: &mut Reader<'_>) -> IdentityMaps {

@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, DirBuilder},
+    net::Ipv4Addr,
     os::unix::fs::{DirBuilderExt as _, chown},
     path::Path,
     time::Duration,
@@ -10,6 +11,7 @@ use std::{
 
 use nix::errno::Errno;
 use oci_spec::runtime::Spec;
+use rolltop_fail_points as fail_points;
 use rolltop_image::{Init, Published};
 use rolltop_overlay::OverlayKind;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
@@ -46,10 +48,12 @@ pub(super) fn make(
     home: Option<&home::Found>,
     watch: Duration,
 ) -> Result<(), StepError> {
+    let account = request.account.as_ref();
     let paths = host.paths.desktop(request.number);
     check_space(host)?;
     check_free(host, kind)?;
     let base = host.storage.mount(found)?;
+    fail_points::pass("mount base root");
     let config = &host.config;
     let first_of_all = config.network.addresses.first_id();
     let ids = choose(base.facts, addresses.first_id, first_of_all, config.identity_map)
@@ -57,16 +61,24 @@ pub(super) fn make(
     // It was made for ids of its own.
     make_desktop_dir(paths.dir(), ids.first)?;
     // Before the root, whose ids depend on it.
-    let home =
-        home.map(|home| home::mount(host, home, &request.account, &paths, ids)).transpose()?;
+    let home = home
+        .zip(account)
+        .map(|(home, account)| home::mount(host, home, account, &paths, ids))
+        .transpose()?;
     let (home, ids) = home.map_or((None, ids), |(home, ids)| (Some(home), ids));
+    fail_points::pass("mount home");
     tell_ids(request.number, ids);
     let overlay = host.overlays.create(kind, request.overlay_size)?;
+    fail_points::pass("create overlay");
     let mounts = paths.mounts();
     make_dir(&mounts, 0o711)?;
     let root = host.storage.open_root(&base, &overlay, mounts, ids, watch)?;
-    let user = ids.container_map().outer(request.account.uid).ok_or(home::HomeError::Names)?;
-    make_shared(&paths, user)?;
+    fail_points::pass("open root");
+    make_shared(&paths)?;
+    if let Some(account) = account {
+        let user = ids.container_map().outer(account.uid).ok_or(home::HomeError::Names)?;
+        give_display_dir(&paths, user)?;
+    }
     let root = Root { path: &root, ids, home: home.as_deref() };
     write_bundle(host, request, addresses, &found.image, &paths, &root)
 }
@@ -97,11 +109,9 @@ fn check_space(host: &Host) -> Result<(), StepError> {
     let free = host.overlay_free_bytes().map_err(|source| {
         StepError::io("see how much is free at", host.paths.overlays().display(), source)
     })?;
-    if free < host.config.reserve_bytes {
-        return Err(StepError::NoSpace {
-            free_mib: free >> 20,
-            reserve_mib: host.config.reserve_bytes >> 20,
-        });
+    let reserve = host.live().reserve_bytes;
+    if free < reserve {
+        return Err(StepError::NoSpace { free_mib: free >> 20, reserve_mib: reserve >> 20 });
     }
     Ok(())
 }
@@ -118,7 +128,7 @@ fn check_free(host: &Host, kind: &OverlayKind) -> Result<(), StepError> {
     busy.map_or(Ok(()), |busy| Err(busy.into()))
 }
 
-fn make_shared(paths: &DesktopPaths, user: u32) -> Result<(), StepError> {
+fn make_shared(paths: &DesktopPaths) -> Result<(), StepError> {
     let shared = paths.shared();
     make_dir(&shared, 0o711)?;
     let failed = |verb| {
@@ -128,9 +138,14 @@ fn make_shared(paths: &DesktopPaths, user: u32) -> Result<(), StepError> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let options = std::ffi::CString::new(SHARED_OPTIONS).unwrap_or_default();
     mount("tmpfs", &shared, "tmpfs", flags, options.as_c_str()).map_err(failed("mount"))?;
+    fail_points::pass("mount shared directory");
     mount_change(&shared, MountPropagationFlags::PRIVATE).map_err(failed("make private"))?;
+    make_dir(&paths.display_dir(), 0o700)
+}
+
+/// The display's socket will be this user's, of the host's ids.
+pub(super) fn give_display_dir(paths: &DesktopPaths, user: u32) -> Result<(), StepError> {
     let display = paths.display_dir();
-    make_dir(&display, 0o700)?;
     chown(&display, Some(user), Some(user))
         .map_err(|source| StepError::io("give away", display.display(), source))
 }
@@ -159,18 +174,33 @@ fn write_bundle(
         ids: root.ids.container_map(),
         extra_dirs: &extra_dirs(host)?,
         limits: request.limits,
-        home: root.home.map(|source| (request.account.name.as_str(), source)),
+        home: request.account.as_ref().map(|account| account.name.as_str()).zip(root.home),
+        own_watches: host.runtimes.is_built_in(request.runtime.as_deref()),
     })?;
-    write(&dir.join("hostname"), format!("{host_name}\n"))?;
-    write(
-        &dir.join("hosts"),
-        format!("127.0.0.1 localhost\n::1 localhost\n{} {host_name}\n", addresses.ip),
-    )?;
-    // The same desktop is the same machine to its programs, each time.
-    let machine_id = Uuid::new_v5(&Uuid::NAMESPACE_OID, request.label.as_bytes());
-    write(&dir.join("machine-id"), format!("{}\n", machine_id.simple()))?;
+    write_names(&dir, &request.label, addresses.ip)?;
+    let machine = match &request.account {
+        Some(_) => request.label.clone(),
+        // Not yet anybody's, and unlike any other.
+        None => format!("{}#{}", request.number, request.epoch),
+    };
+    write_machine_id(&dir, &machine)?;
     write(&dir.join("resolv.conf"), &host.resolv_conf)?;
     write_spec(&dir.join("config.json"), &spec)
+}
+
+/// What a desktop with this label calls itself. The files are bound into its
+/// container: what is there is written over, not replaced.
+pub(super) fn write_names(dir: &Path, label: &str, ip: Ipv4Addr) -> Result<(), StepError> {
+    let host_name = host_name(label);
+    write(&dir.join("hostname"), format!("{host_name}\n"))?;
+    let hosts = format!("127.0.0.1 localhost\n::1 localhost\n{ip} {host_name}\n");
+    write(&dir.join("hosts"), hosts)
+}
+
+/// The same desktop is the same machine to its programs, each time.
+pub(super) fn write_machine_id(dir: &Path, of: &str) -> Result<(), StepError> {
+    let machine_id = Uuid::new_v5(&Uuid::NAMESPACE_OID, of.as_bytes());
+    write(&dir.join("machine-id"), format!("{}\n", machine_id.simple()))
 }
 
 fn write_spec(path: &Path, spec: &Spec) -> Result<(), StepError> {
@@ -180,7 +210,9 @@ fn write_spec(path: &Path, spec: &Spec) -> Result<(), StepError> {
 }
 
 fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<(), StepError> {
-    fs::write(path, contents).map_err(|source| StepError::io("write", path.display(), source))
+    fs::write(path, contents).map_err(|source| StepError::io("write", path.display(), source))?;
+    fail_points::pass("write bundle file");
+    Ok(())
 }
 
 /// Makes the desktop's own directory, which only the root of its user namespace
@@ -192,14 +224,16 @@ pub(super) fn make_desktop_dir(path: &Path, first_id: u32) -> Result<(), StepErr
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<(), StepError> {
-    match DirBuilder::new().mode(mode).create(path) {
+    let made = DirBuilder::new().mode(mode).create(path);
+    fail_points::pass("make directory");
+    match made {
         Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => Ok(()),
         other => other.map_err(|source| StepError::io("make", path.display(), source)),
     }
 }
 
 /// "demo/alice" as a host name: "demo-alice".
-fn host_name(label: &str) -> String {
+pub(super) fn host_name(label: &str) -> String {
     let mut name: String = label
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })

@@ -9,7 +9,7 @@ use rolltop_launcher::cgroup::CgroupError;
 use rolltop_overlay::StoreError;
 use thiserror::Error;
 
-use super::home::HomeError;
+use super::{home::HomeError, inside::InsideError};
 use crate::{
     display::DisplayError,
     extra::ExtraDirMissing,
@@ -43,6 +43,8 @@ pub(super) enum StepError {
     Overlay(#[from] StoreError),
     #[error(transparent)]
     Home(#[from] HomeError),
+    #[error(transparent)]
+    Inside(#[from] InsideError),
     #[error(transparent)]
     Busy(#[from] Busy),
     #[error(transparent)]
@@ -87,7 +89,7 @@ impl StepError {
             Self::Busy(_) => "OVERLAY_BUSY",
             Self::Network(_) => "NETWORK_FAILED",
             Self::SessionMissing(_) => "SESSION_COMMAND_MISSING",
-            Self::Runtime(_) | Self::Group(_) => "CONTAINER_FAILED",
+            Self::Runtime(_) | Self::Group(_) | Self::Inside(_) => "CONTAINER_FAILED",
             Self::SessionEnded(_) => "SESSION_ENDED_EARLY",
             Self::OutOfMemory(_) => "OUT_OF_MEMORY",
             Self::InitEnded => "INIT_ENDED_EARLY",

@@ -1,22 +1,33 @@
 //! The task of a desktop, from its start to its end.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use rolltop_fail_points as fail_points;
 use rolltop_launcher::cgroup::Cgroup;
 use rustix::process::Signal;
-use tokio::sync::watch;
-use tracing::{Instrument as _, error, info, info_span, warn};
+use tokio::sync::{mpsc, watch};
+use tracing::{Instrument as _, error, info, warn};
 
 use super::{
     Desktop, StopOrder,
+    orders::{Asked, in_kernel, obey},
+    output::output_tail,
     release::release,
-    start::{NotUp, Start, Up, end_of, held_display, kills, output_tail, record, start},
+    session::{Up, end_of, held_display, kills},
+    start::{Base, NotUp, Risen, Start, record, start},
     verdict::{Remains, Verdict},
+    warm::{self, Wait, Warm},
 };
 use crate::{
     display,
     host::Host,
-    lifecycle::{EndReason, Event},
+    lifecycle::{EndReason, Event, State},
+    metrics::{Started, StopPhase},
     process::{Ending, Process},
     view::{Failure, Phase},
     watcher::{self, Counting},
@@ -31,23 +42,71 @@ const RELEASE_WAIT: Duration = Duration::from_millis(100);
 pub fn begin(host: &Arc<Host>, desktop: Arc<Desktop>, plan: Start) {
     let host = Arc::clone(host);
     let number = plan.request.number;
-    let span =
-        info_span!("desktop", %number, label = %plan.request.label, epoch = plan.request.epoch);
+    let span = desktop.span();
     let life = async move {
         info!(image = %plan.request.image, "starting");
+        let orders = desktop.take_orders();
         match start(&host, &desktop, &Arc::new(plan)).await {
-            Ok(up) => {
-                info!(elapsed_ms = desktop.begun.elapsed().as_millis() as u64, "running");
-                run(&host, &desktop, up).await;
+            Ok(Risen::Warm(warm)) => {
+                count_start(&host, &desktop, Started::Warm);
+                info!(elapsed_ms = desktop.elapsed().as_millis() as u64, "warm");
+                tend(&host, &desktop, *warm, orders).await;
             }
-            Err(NotUp::Stopped) => {
-                finish(&host, &desktop, (EndReason::Stopped, None)).await;
-            }
-            Err(NotUp::Failed(failure)) => fail(&host, &desktop, failure).await,
+            Ok(Risen::Up(up)) => go_on(&host, &desktop, Ok(up), orders).await,
+            Err(not_up) => go_on(&host, &desktop, Err(not_up), orders).await,
         }
         host.registry.forget(number);
     };
     tokio::spawn(life.instrument(span));
+}
+
+/// From the outcome of a start, or of a warm desktop's assignment, to the end.
+async fn go_on(
+    host: &Arc<Host>,
+    desktop: &Desktop,
+    outcome: Result<Up, NotUp>,
+    orders: mpsc::Receiver<Asked>,
+) {
+    match outcome {
+        Ok(up) => {
+            let was_warm = desktop.assigned.borrow().is_some();
+            count_start(host, desktop, if was_warm { Started::Given } else { Started::Running });
+            info!(elapsed_ms = desktop.elapsed().as_millis() as u64, "running");
+            run(host, desktop, up, orders).await;
+        }
+        Err(NotUp::Stopped) => {
+            count_start(host, desktop, Started::Stopped);
+            finish(host, desktop, (EndReason::Stopped, None)).await;
+        }
+        Err(NotUp::Failed(failure)) => {
+            count_start(host, desktop, Started::Failed(&failure));
+            fail(host, desktop, failure).await;
+        }
+    }
+}
+
+/// A warm desktop, to its end: with a user or without.
+async fn tend(host: &Arc<Host>, desktop: &Desktop, warm: Warm, mut orders: mpsc::Receiver<Asked>) {
+    match warm::wait(host, desktop, &warm, &mut orders).await {
+        Wait::Given(assignment) => {
+            // It has another label and epoch from now on.
+            let life = async {
+                info!("given to its user");
+                let outcome = warm::give(host, desktop, warm, &assignment).await;
+                go_on(host, desktop, outcome, orders).await;
+            };
+            life.instrument(desktop.span()).await;
+        }
+        Wait::Ended(verdict) => {
+            host.metrics.ended(verdict.0);
+            drop(orders);
+            finish(host, desktop, verdict).await;
+        }
+    }
+}
+
+fn count_start(host: &Host, desktop: &Desktop, outcome: Started<'_>) {
+    host.metrics.started(&desktop.view().marks, desktop.elapsed(), outcome);
 }
 
 /// Goes on with the life of a desktop that outlived an earlier agent.
@@ -55,14 +114,32 @@ pub fn adopt(host: &Arc<Host>, desktop: Arc<Desktop>, init: Process) {
     let host = Arc::clone(host);
     let view = desktop.view();
     let number = view.record.number;
-    let span =
-        info_span!("desktop", %number, label = %view.record.label, epoch = view.record.epoch);
+    let span = desktop.span();
     let life = async move {
         info!("adopted");
+        let orders = desktop.take_orders();
         match host.cgroup(number) {
+            Ok(group) if view.state() == State::Warm => {
+                let base = Base { init, group };
+                match Warm::adopt(&host, &view.record, base).await {
+                    Ok(warm) => tend(&host, &desktop, warm, orders).await,
+                    // Nobody has it yet: there is nobody to miss it.
+                    Err(error) => {
+                        warn!(%error, "a warm desktop cannot be given to anybody; it ends");
+                        finish(&host, &desktop, (EndReason::Stopped, None)).await;
+                    }
+                }
+            }
             Ok(group) => {
                 let display = display_server(&host, &desktop, &group).await;
-                run(&host, &desktop, Up { init, group, session: None, display }).await;
+                let up = Up { base: Base { init, group }, session: None, display };
+                // The earlier agent may have died between saying and doing it.
+                if view.state() == State::Frozen
+                    && let Err(error) = in_kernel(&host, &desktop, &up.base, State::Frozen).await
+                {
+                    warn!(%error, "it cannot be frozen again");
+                }
+                run(&host, &desktop, up, orders).await;
             }
             // The configuration was checked when the agent started.
             Err(error) => error!(%error, "an adopted desktop cannot be watched"),
@@ -85,32 +162,40 @@ async fn display_server(host: &Host, desktop: &Desktop, group: &Cgroup) -> Optio
     }
 }
 
-async fn run(host: &Arc<Host>, desktop: &Desktop, up: Up) {
-    let Up { ref init, ref group, .. } = up;
-    let linger = host.config.deadlines.linger;
+async fn run(host: &Arc<Host>, desktop: &Desktop, up: Up, mut orders: mpsc::Receiver<Asked>) {
+    let Base { init, group } = &up.base;
     let session_ended = watcher::patiently(|| {
+        let linger = host.live().linger;
         watcher::only_init_left(group, init.id().pid, Counting::Session, linger)
     });
-    let verdict = tokio::select! {
-        biased;
-        order = desktop.stop_ordered() => {
-            end_session(host, desktop, order, init, group).await;
-            (EndReason::Stopped, None)
+    let mut session_ended = pin!(session_ended);
+    let mut init_ended = pin!(watcher::patiently(|| init.ended()));
+    let verdict = loop {
+        tokio::select! {
+            biased;
+            order = desktop.stop_ordered() => {
+                end_session(host, desktop, order, &up).await;
+                break (EndReason::Stopped, None);
+            }
+            _ended = &mut init_ended => break remains(desktop, None, &up).await.init_verdict(init.reap()),
+            only_init = &mut session_ended => break match only_init {
+                Ok(()) => {
+                    let verdict = remains(desktop, up.session.clone(), &up).await.verdict();
+                    // Commands from outside may have something to finish.
+                    end_session(host, desktop, StopOrder { grace: None }, &up).await;
+                    verdict
+                }
+                Err(error) => {
+                    warn!(%error, "the control group cannot be read; taking the desktop down");
+                    (EndReason::InitExited, None)
+                }
+            },
+            Some(asked) = orders.recv() => obey(host, desktop, &up.base, asked).await,
         }
-        _ended = watcher::patiently(|| init.ended()) => remains(desktop, None, &up).await.init_verdict(init.reap()),
-        only_init = session_ended => match only_init {
-            Ok(()) => {
-                let verdict = remains(desktop, up.session.clone(), &up).await.verdict();
-                // Commands from outside may have something to finish.
-                end_session(host, desktop, StopOrder { grace: None }, init, group).await;
-                verdict
-            }
-            Err(error) => {
-                warn!(%error, "the control group cannot be read; taking the desktop down");
-                (EndReason::InitExited, None)
-            }
-        },
     };
+    host.metrics.ended(verdict.0);
+    // Who still waits hears that it is ending.
+    drop(orders);
     finish(host, desktop, verdict).await;
 }
 
@@ -127,23 +212,24 @@ async fn remains(
             None => Ending::Unknown,
         },
         display: up.display.as_ref().map_or(Ending::Unknown, Process::reap),
-        oom_kills: kills(&up.group).await,
+        oom_kills: kills(&up.base.group).await,
         memory_limit_mib: desktop.view().record.limits.memory_mib,
     }
 }
 
 /// Asks every process of the desktop to end, and waits for it a while.
-async fn end_session(
-    host: &Host,
-    desktop: &Desktop,
-    order: StopOrder,
-    init: &Process,
-    group: &Cgroup,
-) {
+async fn end_session(host: &Host, desktop: &Desktop, order: StopOrder, up: &Up) {
+    let (group, init) = (&up.base.group, &up.base.init);
+    if desktop.view().state() == State::Frozen
+        && let Err(error) = in_kernel(host, desktop, &up.base, State::Running).await
+    {
+        warn!(%error, "it cannot be thawed: its processes cannot end by themselves");
+    }
     if let Err(error) = desktop.step(Event::Stop) {
         error!(%error, "a stop order in the wrong place");
     }
-    let grace = order.grace.unwrap_or(host.config.deadlines.stop_grace);
+    let begun = Instant::now();
+    let grace = order.grace.unwrap_or(host.live().stop_grace);
     let pid = init.id().pid;
     let asked = {
         let group = group.clone();
@@ -160,6 +246,7 @@ async fn end_session(
         })
         .await
     };
+    fail_points::pass("ask session to end");
     if let Err(error) = asked {
         warn!(%error, "cannot ask the session to end; ending it");
         return;
@@ -168,6 +255,7 @@ async fn end_session(
     if tokio::time::timeout(grace, ended).await.is_err() {
         info!(?grace, "the session did not end by itself; ending it");
     }
+    host.metrics.stop_phase(StopPhase::Session, begun);
 }
 
 /// Takes everything down and tells the end.
@@ -211,12 +299,14 @@ async fn fail(host: &Arc<Host>, desktop: &Desktop, failure: Failure) {
 
 async fn release_stubbornly(host: &Arc<Host>, desktop: &Desktop) {
     let record = desktop.view().record;
+    let begun = Instant::now();
     let mut attempt = 1;
     loop {
         let errors = release(host, record.number, Some(&record.runtime)).await;
         if errors.is_empty() {
-            return;
+            return host.metrics.stop_phase(StopPhase::Release, begun);
         }
+        host.metrics.not_released(errors.len(), false);
         for error in &errors {
             warn!(attempt, error = %super::failure::sentence(error), "cannot release");
         }
@@ -228,5 +318,6 @@ async fn release_stubbornly(host: &Arc<Host>, desktop: &Desktop) {
         tokio::time::sleep(RELEASE_WAIT * attempt.min(RELEASE_TRIES)).await;
         attempt += 1;
     }
+    host.metrics.not_released(0, true);
     error!("something of the desktop stays; the next start of the agent tries again");
 }

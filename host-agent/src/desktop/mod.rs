@@ -4,25 +4,34 @@
 mod disk;
 mod failure;
 mod home;
+mod inside;
 mod live;
+mod orders;
+mod output;
 mod release;
+mod session;
 mod start;
 mod verdict;
+mod warm;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{mpsc, watch};
 
 pub use self::failure::{is_disk_full, sentence};
 pub use self::live::{adopt, begin};
+use self::orders::Asked;
+pub use self::orders::{Order, OrderError};
 pub use self::release::release;
-pub use self::start::Start;
+pub use self::{session::Seat, start::Start};
 use crate::{
+    events::Events,
     lifecycle::{EndReason, Event, Illegal, State},
     registry::Publisher,
+    request::Assignment,
     view::{Failure, Mark, Phase, View},
 };
 
@@ -31,8 +40,14 @@ use crate::{
 pub struct Desktop {
     publisher: Publisher,
     stop: watch::Sender<Option<StopOrder>>,
-    /// When its request arrived.
-    begun: Instant,
+    orders: mpsc::Sender<Asked>,
+    inbox: Mutex<Option<mpsc::Receiver<Asked>>>,
+    /// To whom it was given, if it was made ahead.
+    assigned: watch::Sender<Option<Arc<Assignment>>>,
+    /// A step looks, and then goes: one at a time.
+    turn: Mutex<()>,
+    /// When the request arrived that it is being brought up for.
+    begun: Mutex<Instant>,
 }
 
 /// A request to end.
@@ -43,11 +58,16 @@ pub struct StopOrder {
 }
 
 impl Desktop {
-    pub(crate) fn new(view: View, events: broadcast::Sender<Arc<View>>) -> Self {
+    pub(crate) fn new(view: View, events: Arc<Events>) -> Self {
+        let (orders, inbox) = mpsc::channel(orders::QUEUE);
         Self {
             publisher: Publisher { view: watch::Sender::new(view), events },
             stop: watch::Sender::new(None),
-            begun: Instant::now(),
+            orders,
+            inbox: Mutex::new(Some(inbox)),
+            assigned: watch::Sender::new(None),
+            turn: Mutex::default(),
+            begun: Mutex::new(Instant::now()),
         }
     }
 
@@ -59,6 +79,12 @@ impl Desktop {
     /// The snapshot, and its changes.
     pub fn subscribe(&self) -> watch::Receiver<View> {
         self.publisher.view.subscribe()
+    }
+
+    /// For everything that is logged about it.
+    pub fn span(&self) -> tracing::Span {
+        let record = &self.publisher.view.borrow().record;
+        tracing::info_span!("desktop", number = %record.number, label = %record.label, epoch = record.epoch)
     }
 
     /// Asks it to end. The first order counts.
@@ -93,9 +119,43 @@ impl Desktop {
 
     /// Goes to the state after `event`.
     pub(crate) fn step(&self, event: Event) -> Result<State, Illegal> {
+        let _turn = lock(&self.turn);
         let after = self.publisher.view.borrow().state().after(event)?;
         self.publisher.change(|view| view.record.state = after);
         Ok(after)
+    }
+
+    /// Gives it to somebody: whoever comes second finds that it is not warm. The
+    /// desktop's task does the rest.
+    ///
+    /// # Errors
+    /// It is not warm.
+    pub(crate) fn assign(&self, assignment: Assignment) -> Result<(), Illegal> {
+        let _turn = lock(&self.turn);
+        let after = self.publisher.view.borrow().state().after(Event::Assign)?;
+        *lock(&self.begun) = Instant::now();
+        self.publisher.change(|view| {
+            assignment.enter(view);
+            view.record.state = after;
+        });
+        self.assigned.send_replace(Some(Arc::new(assignment)));
+        Ok(())
+    }
+
+    /// Waits until it is given to somebody.
+    async fn given(&self) -> Arc<Assignment> {
+        let mut assigned = self.assigned.subscribe();
+        let given = assigned.wait_for(Option::is_some).await.ok().and_then(|given| given.clone());
+        match given {
+            Some(assignment) => assignment,
+            // Cannot be: the sender lives as long as `self`.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Since the request arrived.
+    fn elapsed(&self) -> Duration {
+        lock(&self.begun).elapsed()
     }
 
     /// Tells watchers that something measured has changed.
@@ -104,7 +164,7 @@ impl Desktop {
     }
 
     fn mark(&self, phase: Phase, done: bool) {
-        let elapsed = self.begun.elapsed();
+        let elapsed = self.elapsed();
         self.publisher.change(|view| view.marks.push(Mark { phase, done, elapsed }));
     }
 
@@ -115,6 +175,11 @@ impl Desktop {
     fn set_failure(&self, failure: Failure) {
         self.publisher.change(|view| view.failure = Some(failure));
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks can be left half-done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -134,11 +199,16 @@ pub(crate) mod tests {
                 epoch,
                 request_id: request_id.into(),
                 label: "demo/alice".into(),
-                account: Account { name: "alice".into(), uid: 2000, full_name: String::new() },
+                account: Some(Account {
+                    name: "alice".into(),
+                    uid: 2000,
+                    full_name: String::new(),
+                }),
                 image: "demo:stable".into(),
                 version: "1".into(),
                 persistent_overlay: None,
                 home: None,
+                egress: Vec::new(),
                 limits: Limits::default(),
                 runtime: "builtin".into(),
                 display_socket: "vnc.sock".into(),
@@ -158,7 +228,7 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn the_first_stop_order_counts_and_wakes_the_waiter() {
-        let desktop = Desktop::new(view(1, 1, "a"), broadcast::channel(1).0);
+        let desktop = Desktop::new(view(1, 1, "a"), Events::new());
         assert!(!desktop.is_stop_ordered());
         let first = Duration::from_secs(1);
         desktop.stop(StopOrder { grace: Some(first) });
@@ -168,7 +238,7 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn an_illegal_step_changes_nothing() {
-        let desktop = Desktop::new(view(1, 1, "a"), broadcast::channel(1).0);
+        let desktop = Desktop::new(view(1, 1, "a"), Events::new());
         assert!(desktop.step(Event::Ready).is_err());
         assert_eq!(desktop.view().state(), State::Planned);
     }

@@ -5,6 +5,7 @@ use std::{fs, io, path::Path, sync::Arc, time::Instant};
 
 use futures_util::future::join_all;
 use nix::errno::Errno;
+use rolltop_fail_points as fail_points;
 use rolltop_launcher::cgroup::{Cgroup, CgroupError};
 use rolltop_overlay::{OverlayKind, close_root};
 use rustix::mount::{UnmountFlags, unmount};
@@ -77,6 +78,7 @@ pub async fn release(host: &Arc<Host>, number: Number, runtime: Option<&str>) ->
             ended = end_processes(host, group.clone()).await;
         }
     }
+    fail_points::pass("end processes");
     errors.extend(ended.err());
     errors.extend(detached.err().map(Into::into));
     if !errors.is_empty() {
@@ -143,24 +145,30 @@ fn take_away(
         let closed = close_root(&mounts);
         errors.extend(closed.errors.into_iter().map(Into::into));
         errors.extend(closed.held_by_loop.map(ReleaseError::Held));
+        fail_points::pass("close root");
     }
     let shared = paths.shared();
-    match unmount(&shared, UnmountFlags::NOFOLLOW) {
+    let unmounted = unmount(&shared, UnmountFlags::NOFOLLOW);
+    fail_points::pass("unmount shared directory");
+    match unmounted {
         // Not a mount point, or not there.
         Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
         Err(error) => errors.push(ReleaseError::io("unmount", shared.display(), error.into())),
     }
     let deadline = Instant::now() + host.config.deadlines.runtime;
     errors.extend(group.remove(deadline).err().map(Into::into));
+    fail_points::pass("remove control group");
     if !errors.is_empty() {
         return errors;
     }
     let volatile = OverlayKind::Volatile(number.get());
     errors.extend(host.overlays.delete(&volatile).err().map(Into::into));
+    fail_points::pass("delete overlay");
     // Never a recursive delete: should something still be mounted below,
     // against all that was seen, it would delete a person's files.
     for dir in [paths.mounts(), paths.home(), shared] {
         errors.extend(remove_empty_dirs(&dir).err());
+        fail_points::pass("remove mount points");
     }
     for dir in [paths.bundle(), paths.dir().to_owned()] {
         if errors.is_empty() {
@@ -192,8 +200,11 @@ fn remove_files_and_dir(dir: &Path) -> Result<(), ReleaseError> {
     };
     for entry in entries {
         fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
+        fail_points::pass("remove file");
     }
-    fs::remove_dir(dir).map_err(failed)
+    fs::remove_dir(dir).map_err(failed)?;
+    fail_points::pass("remove directory");
+    Ok(())
 }
 
 fn is_gone(error: &io::Error) -> bool {

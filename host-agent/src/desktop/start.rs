@@ -1,38 +1,30 @@
-//! Bringing a desktop up: disk → container ∥ network → session → display.
+//! Bringing a desktop up: disk → container ∥ network, then its session.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom},
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
-use nix::libc::O_NOFOLLOW;
+use rolltop_fail_points as fail_points;
 use rolltop_launcher::cgroup::Cgroup;
-use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::info;
 
-use super::{Desktop, disk, failure::StepError, home, verdict};
+use super::{
+    Desktop, disk,
+    failure::StepError,
+    home,
+    output::output_tail,
+    session::{Means, Up, begin_session},
+    warm::Warm,
+};
 use crate::{
     address::Addresses,
-    bundle::{self, SessionIngredients},
-    display,
     host::Host,
     lifecycle::Event,
-    process::{Ending, Process},
-    request::StartRequest,
-    runtime::{Container, Executed, Io, Prepared, Role, Runtime},
+    process::Process,
+    request::{Account, Home, StartRequest},
+    runtime::{Prepared, Runtime},
     storage::Found,
     view::{Failure, Phase},
-    watcher::{self, Counting},
     work::blocking,
 };
-
-/// Of the session's output, shown to a person when it fails.
-const TAIL_LINES: usize = 20;
-const TAIL_BYTES: u64 = 8 * 1024;
 
 /// For a home's server to answer. Others' starts wait meanwhile.
 const HOME_DEADLINE: Duration = Duration::from_secs(10);
@@ -50,16 +42,20 @@ pub struct Start {
     pub runtime: Arc<Runtime>,
 }
 
-/// A desktop that runs.
+/// A container whose init runs.
 #[derive(Debug)]
-pub(super) struct Up {
+pub(super) struct Base {
     pub(super) init: Process,
     pub(super) group: Cgroup,
-    /// How the session's first process ended, once it has; none: it was begun
-    /// by an earlier agent.
-    pub(super) session: Option<watch::Receiver<Option<Ending>>>,
-    /// What draws, if it could be found out.
-    pub(super) display: Option<Process>,
+}
+
+/// What a start came to.
+#[derive(Debug)]
+pub(super) enum Risen {
+    /// It runs.
+    Up(Up),
+    /// It waits for its user.
+    Warm(Box<Warm>),
 }
 
 /// Why a start came to no desktop.
@@ -75,13 +71,24 @@ pub(super) async fn start(
     host: &Arc<Host>,
     desktop: &Desktop,
     start: &Arc<Start>,
-) -> Result<Up, NotUp> {
+) -> Result<Risen, NotUp> {
     let mut at = Phase::Disk;
-    match steps(host, desktop, start, &mut at).await {
-        Ok(Some(up)) => Ok(up),
+    let risen = steps(host, desktop, start, &mut at).await;
+    outcome(host, desktop, at, risen).await
+}
+
+/// Tells what steps came to, of which the last began in phase `at`.
+pub(super) async fn outcome<T>(
+    host: &Host,
+    desktop: &Desktop,
+    at: Phase,
+    steps: Result<Option<T>, StepError>,
+) -> Result<T, NotUp> {
+    match steps {
+        Ok(Some(done)) => Ok(done),
         Ok(None) => Err(NotUp::Stopped),
         Err(error) => {
-            let log = host.paths.desktop(start.request.number).session_log();
+            let log = host.paths.desktop(desktop.view().record.number).session_log();
             let tail = blocking(move || output_tail(&log)).await;
             Err(NotUp::Failed(error.into_failure(at, tail)))
         }
@@ -94,7 +101,26 @@ async fn steps(
     desktop: &Desktop,
     start: &Arc<Start>,
     at: &mut Phase,
-) -> Result<Option<Up>, StepError> {
+) -> Result<Option<Risen>, StepError> {
+    let Some((base, prepared)) = contain(host, desktop, start, at).await? else { return Ok(None) };
+    let Start { image, runtime, .. } = start.as_ref();
+    let Some(seat) = start.request.seat() else {
+        desktop.step(Event::Warmed).map_err(illegal)?;
+        record(host, desktop).await?;
+        let (image, runtime) = (image.clone(), Arc::clone(runtime));
+        return Ok(Some(Risen::Warm(Box::new(Warm { base, image, runtime, prepared }))));
+    };
+    let means = Means { image, runtime, prepared };
+    Ok(begin_session(host, desktop, &seat, base, means, at).await?.map(Risen::Up))
+}
+
+/// Everything up to the session. `None`: asked to end on the way.
+async fn contain(
+    host: &Arc<Host>,
+    desktop: &Desktop,
+    start: &Arc<Start>,
+    at: &mut Phase,
+) -> Result<Option<(Base, Prepared)>, StepError> {
     let number = start.request.number;
     let paths = host.paths.desktop(number);
     let id = number.to_string();
@@ -102,7 +128,7 @@ async fn steps(
     // Kernel-bound steps wait on global locks: a few at a time are as fast as
     // all at once, and the first of them are done sooner. Not if it is known that
     // this one will wait for long.
-    let lane = if watch.is_zero() { Some(host.lanes.acquire().await) } else { None };
+    let lane = if watch.is_zero() { Some(host.lane().await) } else { None };
 
     desktop.mark(Phase::Disk, false);
     desktop.step(Event::Prepare).map_err(illegal)?;
@@ -126,6 +152,7 @@ async fn steps(
     let (disk, prepared) = tokio::join!(disk, start.runtime.prepare());
     disk?;
     let mut prepared = prepared?;
+    fail_points::pass("make disk");
     desktop.mark(Phase::Disk, true);
     if desktop.is_stop_ordered() {
         return Ok(None);
@@ -133,51 +160,30 @@ async fn steps(
 
     let lane = match lane {
         Some(lane) => lane,
-        None => host.lanes.acquire().await,
+        None => host.lane().await,
     };
     *at = Phase::Container;
     desktop.mark(Phase::Container, false);
     desktop.step(Event::Launch).map_err(illegal)?;
     let bundle = paths.bundle();
     let created = start.runtime.create(&id, &bundle, &mut prepared).await?;
+    fail_points::pass("create container");
 
     *at = Phase::Network;
     desktop.mark(Phase::Network, false);
-    host.network.attach(&start.addresses, created.pid()).await?;
+    host.network.attach(&start.addresses, &start.request.egress, created.pid()).await?;
     desktop.mark(Phase::Network, true);
 
     *at = Phase::Container;
     let limit = host.config.deadlines.runtime;
     let begun = start.runtime.start(&id, &bundle, created);
     let init = in_time(limit, "begin init", begun).await?;
+    fail_points::pass("begin init");
     desktop.publisher.change(|view| view.record.init = Some(init.id()));
     let group = host.cgroup(number)?;
     desktop.mark(Phase::Container, true);
     drop(lane);
-    if desktop.is_stop_ordered() {
-        return Ok(None);
-    }
-
-    *at = Phase::Session;
-    desktop.mark(Phase::Session, false);
-    let mut session = start_session(host, start, &init, &group, prepared).await?;
-    desktop.mark(Phase::Session, true);
-
-    *at = Phase::Display;
-    desktop.mark(Phase::Display, false);
-    let socket = &start.image.image.manifest.desktop.display.socket;
-    let display_dir = paths.display_dir();
-    let server = tokio::select! {
-        biased;
-        answered = display::answers(&display_dir, socket, host.config.deadlines.display) => answered?,
-        _order = desktop.stop_ordered() => return Ok(None),
-        error = ended_early(host, start, &mut session, &init, &group) => return Err(error),
-    };
-    desktop.mark(Phase::Display, true);
-    desktop.step(Event::Ready).map_err(illegal)?;
-    record(host, desktop).await?;
-    let display = held_display(&group, server).await;
-    Ok(Some(Up { init, group, session: Some(session), display }))
+    Ok((!desktop.is_stop_ordered()).then_some((Base { init, group }, prepared)))
 }
 
 /// How long the kernel will watch an overlay that a host had when it died.
@@ -200,12 +206,24 @@ async fn find_home(
     host: &Arc<Host>,
     request: &StartRequest,
 ) -> Result<Option<home::Found>, StepError> {
-    let Some(wanted) = request.home.clone() else { return Ok(None) };
+    // Neither without the other: the request was checked.
+    let (Some(wanted), Some(account)) = (request.home.clone(), request.account.clone()) else {
+        return Ok(None);
+    };
+    look_for_home(host, wanted, account).await.map(Some)
+}
+
+/// As [`find_home`], for whom it is.
+pub(super) async fn look_for_home(
+    host: &Arc<Host>,
+    wanted: Home,
+    account: Account,
+) -> Result<home::Found, StepError> {
     let directory = home::directory(&wanted);
-    let (account, host) = (request.account.clone(), Arc::clone(host));
+    let host = Arc::clone(host);
     let looking = blocking(move || home::find(&host.config.home_parents, &wanted, &account));
     match tokio::time::timeout(HOME_DEADLINE, looking).await {
-        Ok(found) => Ok(Some(found?)),
+        Ok(found) => Ok(found?),
         Err(_elapsed) => Err(home::HomeError::Silent {
             path: directory.unwrap_or_default(),
             seconds: HOME_DEADLINE.as_secs(),
@@ -214,96 +232,9 @@ async fn find_home(
     }
 }
 
-/// Waits for the end of the session, or of init, which is an error until the
-/// display has answered.
-async fn ended_early(
-    host: &Host,
-    start: &Start,
-    session: &mut watch::Receiver<Option<Ending>>,
-    init: &Process,
-    group: &Cgroup,
-) -> StepError {
-    let linger = host.config.deadlines.linger;
-    let only_init = watcher::only_init_left(group, init.id().pid, Counting::Session, linger);
-    tokio::select! {
-        biased;
-        _ended = init.ended() => StepError::InitEnded,
-        // The first process may hand over to others and end: what counts is
-        // that none is left.
-        _either = only_init => {
-            let ending = end_of(session).await;
-            // However it ended: a session that starts has no past to blame.
-            if kills(group).await > 0 {
-                StepError::OutOfMemory(verdict::out_of_memory(start.request.limits.memory_mib))
-            } else {
-                StepError::SessionEnded(ending)
-            }
-        }
-    }
-}
-
-/// Waits for the end of the session's first process.
-pub(super) async fn end_of(session: &mut watch::Receiver<Option<Ending>>) -> Ending {
-    // No sender any more: it could not be awaited.
-    session.wait_for(Option::is_some).await.ok().and_then(|end| *end).unwrap_or(Ending::Unknown)
-}
-
-/// Processes of the desktop that the kernel has killed for want of memory.
-pub(super) async fn kills(group: &Cgroup) -> u64 {
-    let group = group.clone();
-    blocking(move || group.oom_kills()).await.unwrap_or_else(|error| {
-        warn!(%error, "whether memory was short cannot be read");
-        0
-    })
-}
-
-/// Holds the display server `pid`, if it is a process of the desktop: only to
-/// learn how it ended.
-pub(super) async fn held_display(group: &Cgroup, pid: Option<i32>) -> Option<Process> {
-    let process = Process::open(pid?).ok()?;
-    // In the group after it is held: no other process that got its pid.
-    let group = group.clone();
-    let pids = blocking(move || watcher::pids(&group)).await.ok()?;
-    pids.contains(&process.id().pid).then_some(process)
-}
-
-async fn start_session(
-    host: &Host,
-    start: &Start,
-    init: &Process,
-    group: &Cgroup,
-    prepared: Prepared,
-) -> Result<watch::Receiver<Option<Ending>>, StepError> {
-    let request = &start.request;
-    let paths = host.paths.desktop(request.number);
-    let desktop = &start.image.image.manifest.desktop;
-    let spec = bundle::session(&SessionIngredients {
-        account: &request.account,
-        command: &desktop.session.command,
-        environment: &desktop.session.environment,
-        display_socket: &desktop.display.socket,
-        geometry: request.geometry,
-        label: &request.label,
-        time_zone: request.time_zone.as_deref(),
-    })?;
-    let log = paths.session_log();
-    let io = session_io(&log).map_err(|source| StepError::io("open", log.display(), source))?;
-    let (id, bundle) = (request.number.to_string(), paths.bundle());
-    let container = Container { id: &id, bundle: &bundle, init, group };
-    let executed = async {
-        let role = Role::Session(Box::new(prepared));
-        start.runtime.exec(&container, spec, io, role).await.map_err(|error| {
-            if error.is_missing_program() { StepError::SessionMissing(error) } else { error.into() }
-        })
-    };
-    let limit = host.config.deadlines.runtime;
-    let Executed { process, .. } = in_time(limit, "begin the session", executed).await?;
-    Ok(reap_when_ended(process))
-}
-
 /// Gives up waiting for a program to begin: it may lie on a server that has
 /// gone. What waits for it in the desktop ends when that is released.
-async fn in_time<T, E: Into<StepError>>(
+pub(super) async fn in_time<T, E: Into<StepError>>(
     limit: Duration,
     verb: &'static str,
     work: impl Future<Output = Result<T, E>>,
@@ -314,44 +245,6 @@ async fn in_time<T, E: Into<StepError>>(
             Err(StepError::io(verb, format!("within {limit:?}"), io::ErrorKind::TimedOut.into()))
         }
     }
-}
-
-/// Reaps the session's first process as soon as it ends: it is the agent's
-/// child, and a zombie of it would hold up the end of the pid namespace.
-fn reap_when_ended(process: Process) -> watch::Receiver<Option<Ending>> {
-    let (sender, ending) = watch::channel(None);
-    tokio::spawn(async move {
-        // Fails only while the agent itself ends.
-        if process.ended().await.is_ok() {
-            sender.send_replace(Some(process.reap()));
-        }
-    });
-    ending
-}
-
-fn session_io(log: &Path) -> io::Result<Io> {
-    let stdin = File::open("/dev/null")?.into();
-    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
-    let stderr = log.try_clone()?.into();
-    Ok(Io::Files { stdin, stdout: log.into(), stderr })
-}
-
-/// The last lines in the session's log, made fit for a terminal.
-pub(super) fn output_tail(log: &Path) -> Vec<String> {
-    let read = || {
-        let mut file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(log)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-        let mut bytes = Vec::new();
-        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
-        io::Result::Ok(bytes)
-    };
-    // No log: the session was never begun.
-    let bytes = read().unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<String> =
-        text.lines().map(|line| line.chars().filter(|c| !c.is_control()).collect()).collect();
-    lines[lines.len().saturating_sub(TAIL_LINES)..].to_vec()
 }
 
 /// Writes the record as it is now.
@@ -365,33 +258,6 @@ pub(super) async fn record(host: &Host, desktop: &Desktop) -> Result<(), StepErr
     .await
 }
 
-fn illegal(error: crate::lifecycle::Illegal) -> StepError {
+pub(super) fn illegal(error: crate::lifecycle::Illegal) -> StepError {
     StepError::io("go on with", "the desktop", io::Error::other(error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tail_is_short_and_clean() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("log");
-        assert!(output_tail(&log).is_empty());
-        let mut text: String = (0..5_000).map(|n| format!("line {n}\n")).collect();
-        text.push_str("\x1b[31mred\x07\n");
-        std::fs::write(&log, text).unwrap();
-        let tail = output_tail(&log);
-        assert_eq!(tail.len(), TAIL_LINES);
-        assert_eq!(tail[TAIL_LINES - 1], "[31mred");
-        assert_eq!(tail[TAIL_LINES - 2], "line 4999");
-    }
-
-    #[test]
-    fn a_link_in_the_place_of_the_log_is_not_followed() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("log");
-        std::os::unix::fs::symlink("/etc/passwd", &log).unwrap();
-        assert!(output_tail(&log).is_empty());
-    }
 }

@@ -28,7 +28,7 @@ pub(super) fn desktop(view: &View, measured: Measured) -> v1::HostDesktop {
         epoch: record.epoch,
         label: record.label.clone(),
         state: state(record.state).into(),
-        account: Some(account(&record.account)),
+        account: record.account.as_ref().map(account),
         image: record.image.clone(),
         version: record.version.clone(),
         mac: view.mac.to_string(),
@@ -49,6 +49,9 @@ pub(super) fn desktop(view: &View, measured: Measured) -> v1::HostDesktop {
         timings: timings(&view.marks),
         end_reason: view.end.map_or_else(String::new, |end| end.code().to_owned()),
         home: record.home.as_ref().map(home),
+        network: (!record.egress.is_empty())
+            .then(|| v1::NetworkPolicy { egress: record.egress.clone() }),
+        warm: record.account.is_none(),
     }
 }
 
@@ -69,7 +72,9 @@ pub(super) fn state(state: State) -> v1::DesktopState {
         State::Planned => v1::DesktopState::Planned,
         State::Preparing => v1::DesktopState::Preparing,
         State::Starting => v1::DesktopState::Starting,
+        State::Warm => v1::DesktopState::Warm,
         State::Running => v1::DesktopState::Running,
+        State::Frozen => v1::DesktopState::Frozen,
         State::Stopping => v1::DesktopState::Stopping,
         State::Gone => v1::DesktopState::Gone,
         State::Failed => v1::DesktopState::Failed,
@@ -132,7 +137,7 @@ fn account(account: &Account) -> v1::Account {
     }
 }
 
-fn limits(limits: Limits) -> v1::Limits {
+pub(super) fn limits(limits: Limits) -> v1::Limits {
     v1::Limits {
         memory_mib: signed(limits.memory_mib.unwrap_or(0)),
         cpu_millis: signed(limits.cpu_millis.unwrap_or(0)),

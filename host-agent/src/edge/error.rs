@@ -60,6 +60,7 @@ impl From<RegistryError> for Status {
             RegistryError::Unknown(_) => (Code::NotFound, "DESKTOP_UNKNOWN"),
             RegistryError::NumberTaken { .. } => (Code::FailedPrecondition, "NUMBER_TAKEN"),
             RegistryError::StaleEpoch { .. } => (Code::FailedPrecondition, "STALE_EPOCH"),
+            RegistryError::NotWarm { .. } => (Code::FailedPrecondition, "NOT_WARM"),
             RegistryError::Full(_) => (Code::ResourceExhausted, "HOST_FULL"),
             RegistryError::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
         };

@@ -18,6 +18,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Response, Status, Streaming};
+use tracing::Instrument as _;
 
 use super::{
     error::{chain, internal, invalid_field, status},
@@ -57,18 +58,21 @@ pub(super) async fn exec(
     let number = number(start.number)?;
     let desktop = host.registry.get(number)?;
     let (sender, answers) = mpsc::channel(QUEUE);
+    let span = desktop.span();
     match start.terminal {
         Some(size) => {
-            let (process, terminal) = begin(host, &desktop, start, Io::Terminal).await?;
+            let (process, terminal) =
+                begin(host, &desktop, start, Io::Terminal).instrument(span.clone()).await?;
             let terminal = terminal.ok_or_else(|| internal(&io::Error::other("no terminal")))?;
             resize(&terminal, size);
             let terminal = Terminal::new(terminal).map_err(|error| internal(&error))?;
-            tokio::spawn(with_terminal(process, terminal, desktop.subscribe(), incoming, sender));
+            let work = with_terminal(process, terminal, desktop.subscribe(), incoming, sender);
+            tokio::spawn(work.instrument(span));
         }
         None => {
             let (streams, io) = streams().map_err(|error| internal(&error))?;
-            let (process, _) = begin(host, &desktop, start, io).await?;
-            tokio::spawn(with_pipes(process, streams, incoming, sender));
+            let (process, _) = begin(host, &desktop, start, io).instrument(span.clone()).await?;
+            tokio::spawn(with_pipes(process, streams, incoming, sender).instrument(span));
         }
     }
     Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
@@ -106,7 +110,8 @@ async fn begin(
     io: Io,
 ) -> Result<(Process, Option<OwnedFd>), Status> {
     let record = desktop.view().record;
-    let init = record.init.filter(|_| record.state == State::Running).ok_or_else(|| {
+    let up = record.init.zip(record.account.as_ref()).filter(|_| record.state == State::Running);
+    let (init, account) = up.ok_or_else(|| {
         let text =
             format!("desktop {} is {}: wait until it is running", record.number, record.state);
         status(Code::FailedPrecondition, "NOT_RUNNING", text)
@@ -118,9 +123,8 @@ async fn begin(
         status(Code::FailedPrecondition, "RUNTIME_UNKNOWN", text)
     })?;
     let terminal = matches!(io, Io::Terminal);
-    let spec =
-        bundle::exec(&record.account, start.as_root, start.command, start.environment, terminal)
-            .map_err(|error| invalid_field("start", error.to_string()))?;
+    let spec = bundle::exec(account, start.as_root, start.command, start.environment, terminal)
+        .map_err(|error| invalid_field("start", error.to_string()))?;
     let (id, bundle) = (record.number.to_string(), host.paths.desktop(record.number).bundle());
     let group = host.cgroup(record.number).map_err(|error| internal(&error))?;
     let container = Container { id: &id, bundle: &bundle, init: &init, group: &group };
@@ -128,6 +132,13 @@ async fn begin(
         Ok(executed) => Ok((executed.process, executed.terminal)),
         Err(error) if error.is_missing_program() => {
             Err(status(Code::NotFound, "COMMAND_MISSING", chain(&error)))
+        }
+        Err(error) if error.is_full() => {
+            let text = format!(
+                "desktop {} has as many processes as it may: end some, or raise its limit",
+                record.number
+            );
+            Err(status(Code::ResourceExhausted, "TOO_MANY_PROCESSES", text))
         }
         Err(error) => Err(internal(&error)),
     }

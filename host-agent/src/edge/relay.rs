@@ -17,7 +17,12 @@ use super::{
     error::{chain, invalid_field, status},
     service::number,
 };
-use crate::{display, host::Host, lifecycle::State};
+use crate::{
+    display,
+    host::Host,
+    lifecycle::State,
+    metrics::{Direction, Metrics},
+};
 
 /// Bytes read from a display at a time: large enough for a screenful of
 /// compressed pixels, small enough for thousands of viewers.
@@ -47,13 +52,17 @@ pub(super) async fn connect(
         .map_err(|error| status(Code::Unavailable, "DISPLAY_FAILED", chain(&error)))?;
     let (from_display, mut to_display) = stream.into_split();
     let (chunks, answers) = mpsc::channel(QUEUE);
+    let host = Arc::clone(host);
     tokio::spawn(async move {
+        let metrics = &host.metrics;
+        let _counted = metrics.viewer();
+        metrics.relayed(Direction::ToDesktop, first.data.len());
         if to_display.write_all(&first.data).await.is_err() {
             return;
         }
         tokio::select! {
-            () = send(from_display, &chunks) => {}
-            () = receive(incoming, to_display) => {}
+            () = send(from_display, &chunks, metrics) => {}
+            () = receive(incoming, to_display, metrics) => {}
             // The viewer has gone, even if it sends nothing any more.
             () = chunks.closed() => {}
         }
@@ -61,7 +70,11 @@ pub(super) async fn connect(
     Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
 }
 
-async fn send(mut display: OwnedReadHalf, chunks: &mpsc::Sender<Result<DisplayChunk, Status>>) {
+async fn send(
+    mut display: OwnedReadHalf,
+    chunks: &mpsc::Sender<Result<DisplayChunk, Status>>,
+    metrics: &Metrics,
+) {
     let mut buffer = vec![0; CHUNK];
     // An error on the display's side is its end.
     while let Ok(length @ 1..) = display.read(&mut buffer).await {
@@ -69,13 +82,19 @@ async fn send(mut display: OwnedReadHalf, chunks: &mpsc::Sender<Result<DisplayCh
         if chunks.send(Ok(chunk)).await.is_err() {
             return;
         }
+        metrics.relayed(Direction::ToViewer, length);
     }
 }
 
-async fn receive(mut incoming: Streaming<DisplayChunk>, mut display: OwnedWriteHalf) {
+async fn receive(
+    mut incoming: Streaming<DisplayChunk>,
+    mut display: OwnedWriteHalf,
+    metrics: &Metrics,
+) {
     while let Ok(Some(chunk)) = incoming.message().await {
         if display.write_all(&chunk.data).await.is_err() {
             return;
         }
+        metrics.relayed(Direction::ToDesktop, chunk.data.len());
     }
 }

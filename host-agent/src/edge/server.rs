@@ -8,19 +8,21 @@ use std::{
 };
 
 use rolltop_proto::v1::{
-    self, host_agent_server::HostAgentServer, host_storage_server::HostStorageServer,
+    self, host_agent_server::HostAgentServer, host_keys_server::HostKeysServer,
+    host_stats_server::HostStatsServer, host_storage_server::HostStorageServer,
 };
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{
-    Certificate, Identity, Server, ServerTlsConfig,
-    server::{Router, TcpIncoming},
-};
+use tonic::transport::{Server, server::Router};
 
-use super::service::Service;
-use crate::{config::Listen, host::Host};
+use super::{keys::Keys, service::Service, tls};
+use crate::{
+    config::Listen,
+    credentials::{CredentialError, Files, Shown},
+    host::Host,
+};
 
 /// Largest message a caller may send; a display chunk is 64 KiB.
 const MAX_MESSAGE: usize = 4 << 20;
@@ -30,7 +32,7 @@ const MAX_MESSAGE: usize = 4 << 20;
 pub struct Listening {
     unix: UnixListener,
     file: SocketFile,
-    network: Option<(TcpListener, ServerTlsConfig)>,
+    network: Option<(TcpListener, Arc<Shown>)>,
 }
 
 /// A socket's name in the file system; removed when dropped.
@@ -56,6 +58,9 @@ pub enum ServeError {
         "another agent answers at {0}: stop it first, or give this one its own run_dir and socket"
     )]
     Taken(PathBuf),
+    /// What brokers are to be shown.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     /// gRPC reflection cannot read the API's description.
     #[error("the API's description is damaged")]
     Reflection(#[source] tonic_reflection::server::Error),
@@ -97,21 +102,11 @@ impl Drop for SocketFile {
 /// Reads what brokers are met with.
 ///
 /// # Errors
-/// A file that cannot be read.
-pub(crate) fn credentials(listen: &Listen) -> Result<ServerTlsConfig, ServeError> {
-    let read = |path: &Path| {
-        fs::read(path).map_err(|source| ServeError::Io {
-            verb: "read",
-            operand: path.display().to_string(),
-            source,
-        })
-    };
-    let identity = Identity::from_pem(read(&listen.certificate)?, read(&listen.key)?);
-    // A caller must show a certificate of the cluster's CA that is made for
-    // clients: hosts' are made for servers, so a stolen one commands nobody.
-    Ok(ServerTlsConfig::new()
-        .identity(identity)
-        .client_ca_root(Certificate::from_pem(read(&listen.ca)?)))
+/// A file that cannot be read or used.
+pub(crate) fn credentials(listen: &Listen) -> Result<Arc<Shown>, CredentialError> {
+    let shown = Shown::load(Files::new(listen))?;
+    crate::credentials::server_config(Arc::clone(&shown))?;
+    Ok(shown)
 }
 
 fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
@@ -141,19 +136,20 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let Listening { unix, file: _removed_at_the_end, network } = listening;
-    let local = router(Server::builder(), &host)?.serve_with_incoming_shutdown(
-        UnixListenerStream::new(unix),
-        shutdown.clone().cancelled_owned(),
-    );
+    let calls = &host.metrics.calls;
+    let local = router(Server::builder().layer(calls.clone()), &host)?
+        .serve_with_incoming_shutdown(
+            UnixListenerStream::new(unix),
+            shutdown.clone().cancelled_owned(),
+        );
     let remote = async {
-        let Some((tcp, tls)) = network else { return Ok(()) };
-        let server = Server::builder()
-            .tls_config(tls)?
-            .http2_keepalive_interval(Some(std::time::Duration::from_secs(20)));
-        // Without it the kernel holds small messages back for up to 40 ms, which
-        // is most of what a start takes.
-        let incoming = TcpIncoming::from(tcp).with_nodelay(Some(true));
-        router(server, &host)?
+        let Some((tcp, shown)) = network else { return Ok(()) };
+        let server =
+            Server::builder().http2_keepalive_interval(Some(std::time::Duration::from_secs(20)));
+        let config = crate::credentials::server_config(Arc::clone(&shown))?;
+        let incoming = tls::incoming(tcp, config, shutdown.clone());
+        router(server.layer(calls.clone()), &host)?
+            .add_service(HostKeysServer::new(Keys { shown }))
             .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
             .await
             .map_err(ServeError::from)
@@ -162,16 +158,18 @@ pub async fn serve(
     served.map(|_| ())
 }
 
-fn router(mut server: Server, host: &Arc<Host>) -> Result<Router, ServeError> {
+fn router<L: Clone>(mut server: Server<L>, host: &Arc<Host>) -> Result<Router<L>, ServeError> {
     let service = HostAgentServer::new(Service { host: Arc::clone(host) })
         .max_decoding_message_size(MAX_MESSAGE);
     let storage = HostStorageServer::new(Service { host: Arc::clone(host) })
         .max_decoding_message_size(MAX_MESSAGE);
+    let stats = HostStatsServer::new(Service { host: Arc::clone(host) });
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(async move { reporter.set_serving::<HostAgentServer<Service>>().await });
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
         .build_v1()
         .map_err(ServeError::Reflection)?;
-    Ok(server.add_service(service).add_service(storage).add_service(health).add_service(reflection))
+    let router = server.add_service(service).add_service(storage).add_service(stats);
+    Ok(router.add_service(health).add_service(reflection))
 }

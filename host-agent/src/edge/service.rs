@@ -3,9 +3,9 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt as _, stream};
-use rolltop_proto::v1::{self, host_agent_server::HostAgent};
-use tokio::sync::{broadcast, mpsc};
-use tokio_stream::wrappers::{BroadcastStream, ReceiverStream, errors::BroadcastStreamRecvError};
+use rolltop_proto::v1::{self, host_agent_server::HostAgent, host_desktop_event::Event};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{
@@ -14,10 +14,12 @@ use super::{
 };
 use crate::{
     address::Number,
-    desktop::{Desktop, StopOrder, begin},
+    desktop::{Desktop, Order, StopOrder, begin},
+    events::{Change, Missed, Position, Reader},
     host::Host,
+    lifecycle::State,
     registry::Admission,
-    request::StartRequest,
+    request::{Assignment, StartRequest},
     view::View,
     work::blocking,
 };
@@ -38,6 +40,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[tonic::async_trait]
 impl HostAgent for Service {
     type StartDesktopStream = Answers<v1::StartHostDesktopResponse>;
+    type AssignDesktopStream = Answers<v1::StartHostDesktopResponse>;
     type WatchDesktopsStream = Answers<v1::HostDesktopEvent>;
     type ExecStream = Answers<v1::ExecResponse>;
     type ConnectDisplayStream = Answers<v1::DisplayChunk>;
@@ -83,6 +86,15 @@ impl HostAgent for Service {
         Ok(Response::new(self.follow(desktop)))
     }
 
+    async fn assign_desktop(
+        &self,
+        request: Request<v1::AssignHostDesktopRequest>,
+    ) -> Result<Response<Self::StartDesktopStream>, Status> {
+        let assignment =
+            Assignment::parse(request.into_inner()).map_err(|faults| error::invalid(&faults))?;
+        Ok(Response::new(self.follow(self.host.registry.assign(assignment)?)))
+    }
+
     async fn stop_desktop(
         &self,
         request: Request<v1::StopHostDesktopRequest>,
@@ -94,6 +106,31 @@ impl HostAgent for Service {
         let view = desktop.ended().await;
         let desktop = Some(convert::desktop(&view, Measured::default()));
         Ok(Response::new(v1::StopHostDesktopResponse { desktop }))
+    }
+
+    async fn freeze_desktop(
+        &self,
+        request: Request<v1::FreezeHostDesktopRequest>,
+    ) -> Result<Response<v1::HostDesktop>, Status> {
+        let request = request.into_inner();
+        self.order(request.number, request.epoch, Order::Freeze).await
+    }
+
+    async fn thaw_desktop(
+        &self,
+        request: Request<v1::ThawHostDesktopRequest>,
+    ) -> Result<Response<v1::HostDesktop>, Status> {
+        let request = request.into_inner();
+        self.order(request.number, request.epoch, Order::Thaw).await
+    }
+
+    async fn set_desktop_limits(
+        &self,
+        request: Request<v1::SetHostDesktopLimitsRequest>,
+    ) -> Result<Response<v1::HostDesktop>, Status> {
+        let request = request.into_inner();
+        let order = super::orders::limits(request.limits)?;
+        self.order(request.number, request.epoch, order).await
     }
 
     async fn get_desktop(
@@ -116,20 +153,22 @@ impl HostAgent for Service {
 
     async fn watch_desktops(
         &self,
-        _request: Request<v1::WatchHostDesktopsRequest>,
+        request: Request<v1::WatchHostDesktopsRequest>,
     ) -> Result<Response<Self::WatchDesktopsStream>, Status> {
-        let (now, events) = self.host.registry.watch();
-        let service = self.clone();
-        let tell = move |view: Result<Arc<View>, Status>| {
-            let service = service.clone();
-            async move { Ok(desktop_event(service.measure(view?.as_ref().clone()).await)) }
+        let after = request.into_inner().after;
+        let resumed = after.parse().and_then(|place| self.host.registry.watch_after(place));
+        let (first, changes) = match resumed {
+            Ok(changes) => (vec![event(Event::Resumed(true), Some(changes.position()))], changes),
+            Err(Missed) => self.snapshot().await,
         };
-        let synced =
-            v1::HostDesktopEvent { event: Some(v1::host_desktop_event::Event::Synced(true)) };
-        let answers = stream::iter(now.into_iter().map(Ok))
-            .then(tell.clone())
-            .chain(stream::once(async { Ok(synced) }))
-            .chain(changes(events).then(tell));
+        let service = self.clone();
+        let answers = stream::iter(first.into_iter().map(Ok)).chain(stream::unfold(
+            Some((changes, false)),
+            move |state| {
+                let service = service.clone();
+                async move { service.next_event(state?).await }
+            },
+        ));
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -156,9 +195,12 @@ impl Service {
         let service = self.clone();
         tokio::spawn(async move {
             let mut views = desktop.subscribe();
+            let epoch = views.borrow().record.epoch;
             let mut told = 0;
             loop {
                 let view = views.borrow_and_update().clone();
+                // Warm, and given to somebody meanwhile: that is another's story.
+                let over = view.record.epoch != epoch;
                 for mark in view.marks.iter().skip(told) {
                     let message = Some(Message::Progress(convert::progress(mark)));
                     if answers.send(Ok(v1::StartHostDesktopResponse { message })).await.is_err() {
@@ -167,7 +209,7 @@ impl Service {
                 }
                 told = view.marks.len();
                 let state = view.state();
-                if state.is_final() || state == crate::lifecycle::State::Running {
+                if over || state.is_final() || matches!(state, State::Warm | State::Running) {
                     let message = Some(Message::Desktop(service.measure(view).await));
                     // A caller that has gone away needs no answer.
                     let _gone = answers.send(Ok(v1::StartHostDesktopResponse { message })).await;
@@ -181,7 +223,40 @@ impl Service {
         Box::pin(ReceiverStream::new(stream))
     }
 
-    async fn measure(&self, view: View) -> v1::HostDesktop {
+    /// Everything there is.
+    async fn snapshot(&self) -> (Vec<v1::HostDesktopEvent>, Reader) {
+        let (now, changes) = self.host.registry.watch();
+        let measured = now.into_iter().map(|view| self.measure(view));
+        // Who breaks off before the end of it has no place to go on from.
+        let desktops = stream::iter(measured).buffered(8);
+        (desktops.map(|desktop| event(Event::Desktop(desktop), None)).collect().await, changes)
+    }
+
+    /// The next thing to tell a watcher: a change, or once, when it has heard
+    /// all there was, that this is so. A watcher that falls too far behind is
+    /// told to begin anew.
+    async fn next_event(
+        &self,
+        (mut changes, synced): (Reader, bool),
+    ) -> Option<(Result<v1::HostDesktopEvent, Status>, Option<(Reader, bool)>)> {
+        let change = if synced { changes.next().await.map(Some) } else { changes.next_known() };
+        let told = match change {
+            Ok(Some(Change { position, view })) => {
+                event(Event::Desktop(self.measure(view.as_ref().clone()).await), Some(position))
+            }
+            Ok(None) => {
+                let told = event(Event::Synced(true), Some(changes.position()));
+                return Some((Ok(told), Some((changes, true))));
+            }
+            Err(missed) => {
+                let status = error::status(Code::Aborted, "WATCH_LAGGED", missed.to_string());
+                return Some((Err(status), None));
+            }
+        };
+        Some((Ok(told), Some((changes, synced))))
+    }
+
+    pub(super) async fn measure(&self, view: View) -> v1::HostDesktop {
         if view.state().is_final() {
             return convert::desktop(&view, Measured::default());
         }
@@ -211,21 +286,7 @@ fn grace(given: prost_types::Duration) -> Result<Duration, Status> {
         .ok_or_else(|| invalid_field("grace", format!("use 0 to {} seconds", MAX_GRACE.as_secs())))
 }
 
-fn desktop_event(desktop: v1::HostDesktop) -> v1::HostDesktopEvent {
-    v1::HostDesktopEvent { event: Some(v1::host_desktop_event::Event::Desktop(desktop)) }
-}
-
-/// Changes as they come. A watcher that falls too far behind is told to begin
-/// anew: a change it missed would otherwise be missed for good.
-fn changes(
-    events: broadcast::Receiver<Arc<View>>,
-) -> impl Stream<Item = Result<Arc<View>, Status>> + Send {
-    BroadcastStream::new(events).map(|received| match received {
-        Ok(view) => Ok(view),
-        Err(BroadcastStreamRecvError::Lagged(missed)) => Err(error::status(
-            Code::Aborted,
-            "WATCH_LAGGED",
-            format!("{missed} changes were missed; watch again to get the present state"),
-        )),
-    })
+fn event(event: Event, position: Option<Position>) -> v1::HostDesktopEvent {
+    let position = position.map(|position| position.to_string()).unwrap_or_default();
+    v1::HostDesktopEvent { event: Some(event), position }
 }

@@ -65,6 +65,14 @@ impl HostStorage for Service {
         self.look_at(key).await.map(Response::new)
     }
 
+    async fn get_fence(&self, request: Request<v1::GetFenceRequest>) -> Answer<v1::Fence> {
+        let key = key("id", request.into_inner().id)?;
+        let host = Arc::clone(&self.host);
+        let fence = blocking(move || host.overlays.fence(&key.overlay())).await;
+        let fence = fence.map_err(|error| error::store(&error))?;
+        Ok(Response::new(convert::fence(&fence)))
+    }
+
     async fn grow_volume(&self, request: Request<v1::GrowVolumeRequest>) -> Answer<Work> {
         let request = request.into_inner();
         let size = OverlaySize::from_mib(request.size_mib)

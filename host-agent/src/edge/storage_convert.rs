@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost_types::Timestamp;
-use rolltop_overlay::{Health, Snapshot};
+use rolltop_overlay::{Fence, Health, Snapshot};
 use rolltop_proto::v1;
 
 use super::convert::duration;
@@ -27,6 +27,17 @@ pub(super) fn volume(volume: Volume, job: Option<&Job>) -> v1::Volume {
         snapshots: signed(volume.snapshots as u64),
         desktop: volume.desktop.map_or(0, Number::get),
         work: job.map(progress),
+    }
+}
+
+pub(super) fn fence(fence: &Fence) -> v1::Fence {
+    match fence {
+        Fence::Open { watch } => {
+            v1::Fence { held: false, holder: String::new(), watch: Some(duration(*watch)) }
+        }
+        Fence::Held { holder } => {
+            v1::Fence { held: true, holder: holder.clone().unwrap_or_default(), watch: None }
+        }
     }
 }
 

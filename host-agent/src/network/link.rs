@@ -14,6 +14,7 @@ use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},
 };
+use rolltop_fail_points as fail_points;
 use rtnetlink::{
     Handle, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
     packet_route::{
@@ -23,7 +24,7 @@ use rtnetlink::{
 };
 use tokio::task::JoinHandle;
 
-use super::{NetworkError, ipv6, is_errno};
+use super::{NetworkError, WallsError, ipv6, is_errno};
 use crate::address::{Addresses, number_of_link};
 
 /// Index of the loopback link in every network namespace.
@@ -36,6 +37,7 @@ pub(super) async fn attach(
     bridge: u32,
     addresses: &Addresses,
     init: i32,
+    admitted: impl Future<Output = Result<(), WallsError>>,
 ) -> Result<(), NetworkError> {
     let path = format!("/proc/{init}/ns/net");
     let namespace = File::open(&path).map_err(|source| NetworkError::io("open", path, source))?;
@@ -55,7 +57,13 @@ pub(super) async fn attach(
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
         .build();
     let link = addresses.link.as_str();
-    handle.link().add(pair).execute().await.map_err(NetworkError::netlink("make link", link))?;
+    // Both are awaited, whatever the other says: nothing may be admitted after
+    // the release of a failed start.
+    let (made, admitted) = tokio::join!(handle.link().add(pair).execute(), admitted);
+    fail_points::pass("make link");
+    made.map_err(NetworkError::netlink("make link", link))?;
+    // Before it is up: not a frame passes that is not looked at.
+    admitted?;
 
     let outside = wall_off(handle, addresses);
     let inside = configure_inside(&namespace, addresses);
@@ -79,7 +87,13 @@ async fn wall_off(handle: &Handle, addresses: &Addresses) -> Result<(), NetworkE
         .execute()
         .await
         .map_err(NetworkError::netlink("fix the hardware address on", name))?;
-    let port = LinkBridgePort::new(index).isolated(true).learning(false).locked(true).build();
+    let port = LinkBridgePort::new(index)
+        .isolated(true)
+        .learning(false)
+        .locked(true)
+        // No part in the bridge's spanning tree.
+        .guard(true)
+        .build();
     handle
         .link()
         .set_port(port)
@@ -88,7 +102,10 @@ async fn wall_off(handle: &Handle, addresses: &Addresses) -> Result<(), NetworkE
         .map_err(NetworkError::netlink("isolate bridge port", name))?;
     ipv6::no_address(handle, index, name).await?;
     let up = LinkUnspec::new_with_index(index).up().build();
-    handle.link().set(up).execute().await.map_err(NetworkError::netlink("set up", name))
+    fail_points::pass("wall off link");
+    handle.link().set(up).execute().await.map_err(NetworkError::netlink("set up", name))?;
+    fail_points::pass("set link up");
+    Ok(())
 }
 
 async fn configure_inside(namespace: &File, addresses: &Addresses) -> Result<(), NetworkError> {
@@ -113,6 +130,7 @@ async fn set_up_inside(handle: &Handle, addresses: &Addresses) -> Result<(), Net
         .await
         .map_err(NetworkError::netlink("give the address to", link))?;
     ipv6::no_address(handle, ETH0, link).await?;
+    fail_points::pass("give address");
     up(ETH0).await.map_err(NetworkError::netlink("set up the inner end of", link))?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(addresses.gateway).build();
     handle
@@ -141,7 +159,9 @@ fn netlink_in(namespace: &File) -> io::Result<(Handle, JoinHandle<()>)> {
 
 pub(super) async fn delete(handle: &Handle, name: &str) -> Result<(), NetworkError> {
     let message = LinkUnspec::new_with_name(name).build();
-    match handle.link().del_with_message(message).execute().await {
+    let deleted = handle.link().del_with_message(message).execute().await;
+    fail_points::pass("delete link");
+    match deleted {
         Ok(()) => Ok(()),
         Err(error) if is_errno(&error, Errno::ENODEV) => Ok(()),
         Err(error) => Err(NetworkError::netlink("delete link", name)(error)),

@@ -2,18 +2,31 @@
 //! per desktop.
 
 mod bridge;
+mod forwarding;
 mod ipv6;
 mod link;
-mod nat;
+mod traffic;
+mod walls;
 
-use std::{io, path::Path};
+use std::{
+    io,
+    net::Ipv4Addr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
+use rolltop_fail_points as fail_points;
+use rolltop_proto::egress::Egress;
 use rtnetlink::Handle;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::task::JoinHandle;
 
-use crate::{address::Addresses, config::NetworkConfig, record};
+pub use self::traffic::Traffic;
+use walls::{Ground, Walls};
+pub use walls::{Member, WallsError};
+
+use crate::{address::Addresses, config::NetworkConfig, record, work::blocking};
 
 /// File in the run directory that says what the agent changed on the host.
 const MADE: &str = "network.json";
@@ -24,6 +37,7 @@ pub struct Network {
     handle: Handle,
     bridge_index: u32,
     driver: JoinHandle<()>,
+    walls: Arc<Mutex<Walls>>,
 }
 
 /// What was not there before the agent, so that `purge` can put it back.
@@ -59,26 +73,25 @@ pub enum NetworkError {
         source: io::Error,
     },
     /// The packet filter.
-    #[error("cannot {verb} the nftables table `rolltop`: is the package nftables installed?")]
-    Filter {
-        /// What was tried.
-        verb: &'static str,
-        /// What `nft` said.
-        #[source]
-        source: Box<nftables::helper::NftablesError>,
-    },
+    #[error(transparent)]
+    Walls(#[from] WallsError),
     /// A link of the bridge's name that is no bridge.
     #[error("link {0} is there but is no bridge: name another in network.bridge, or remove it")]
     NotABridge(String),
 }
 
 impl Network {
-    /// Makes or adopts the bridge and, with `nat`, the masquerading rules.
-    /// Repeatable.
+    /// Makes or adopts the bridge, and forwards what leaves it with `nat`. The
+    /// packet filter stays as an earlier agent has left it until
+    /// [`Network::wall_in`]. Repeatable.
     ///
     /// # Errors
     /// Any step the kernel refuses.
-    pub async fn set_up(config: &NetworkConfig, run_dir: &Path) -> Result<Self, NetworkError> {
+    pub async fn set_up(
+        config: &NetworkConfig,
+        name_servers: Vec<Ipv4Addr>,
+        run_dir: &Path,
+    ) -> Result<Self, NetworkError> {
         let (connection, handle, _) = rtnetlink::new_connection()
             .map_err(|source| NetworkError::io("open", "a netlink socket", source))?;
         let driver = tokio::spawn(connection);
@@ -88,7 +101,9 @@ impl Network {
             None => {
                 made.bridge = true;
                 write_made(run_dir, &made)?;
-                bridge::create(&handle, &config.bridge).await?
+                let index = bridge::create(&handle, &config.bridge).await?;
+                fail_points::pass("make bridge");
+                index
             }
         };
         if made.bridge {
@@ -98,28 +113,80 @@ impl Network {
         }
         bridge::configure(&handle, bridge_index, &config.bridge, &config.addresses).await?;
         if config.nat {
-            made.forwarding_was_off |= !nat::is_forwarding()?;
+            made.forwarding_was_off |= !forwarding::is_on()?;
             write_made(run_dir, &made)?;
-            nat::enable(&config.bridge, config.addresses.network())?;
+            forwarding::set(true)?;
+            fail_points::pass("switch forwarding on");
         }
-        Ok(Self { handle, bridge_index, driver })
+        let walls = Walls::new(Ground {
+            bridge: config.bridge.clone(),
+            gateway: config.addresses.gateway(),
+            network: config.addresses.network(),
+            masquerade: config.nat,
+            name_servers,
+        })?;
+        Ok(Self { handle, bridge_index, driver, walls: Arc::new(Mutex::new(walls)) })
+    }
+
+    /// Puts up the packet filter with exactly these desktops in it.
+    ///
+    /// # Errors
+    /// `nft` refuses, or is missing; what stood before stands then.
+    pub async fn wall_in(&self, members: Vec<Member>) -> Result<(), NetworkError> {
+        self.change(|walls| walls.rebuild(members)).await?;
+        fail_points::pass("write rules");
+        Ok(())
     }
 
     /// Joins the network namespace of process `init` to the bridge: link,
-    /// hardware address, IP and route.
+    /// hardware address, IP and route, and what it may send by it.
     ///
     /// # Errors
     /// Any step the kernel refuses; call [`Network::detach`] then.
-    pub async fn attach(&self, addresses: &Addresses, init: i32) -> Result<(), NetworkError> {
-        link::attach(&self.handle, self.bridge_index, addresses, init).await
+    pub async fn attach(
+        &self,
+        addresses: &Addresses,
+        egress: &Egress,
+        init: i32,
+    ) -> Result<(), NetworkError> {
+        let member = Member {
+            link: addresses.link.clone(),
+            mac: addresses.mac,
+            ip: addresses.ip,
+            egress: egress.clone(),
+        };
+        let admitted = self.change(|walls| walls.admit(member));
+        link::attach(&self.handle, self.bridge_index, addresses, init, admitted).await
     }
 
-    /// Deletes a desktop's link. A link that is not there is success.
+    /// Deletes a desktop's link, and shuts out what went by it. A link that is
+    /// not there is success.
     ///
     /// # Errors
     /// The kernel refuses.
     pub async fn detach(&self, link: &str) -> Result<(), NetworkError> {
-        link::delete(&self.handle, link).await
+        let deleted = link::delete(&self.handle, link).await;
+        let link = link.to_owned();
+        self.change(move |walls| walls.expel(&link)).await?;
+        fail_points::pass("take out of rules");
+        deleted
+    }
+
+    async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Walls) -> T + Send + 'static,
+    ) -> T {
+        let walls = Arc::clone(&self.walls);
+        // Whatever a panic leaves is written anew with the next fault.
+        blocking(move || work(&mut walls.lock().unwrap_or_else(PoisonError::into_inner))).await
+    }
+
+    /// What has gone over a desktop's link; `None` if there is no such link.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    pub async fn traffic(&self, link: &str) -> Result<Option<Traffic>, NetworkError> {
+        traffic::of(&self.handle, link).await
     }
 
     /// Names of all links on the bridge that look like a desktop's.
@@ -135,11 +202,9 @@ impl Network {
     pub async fn purge(config: &NetworkConfig, run_dir: &Path) -> Vec<NetworkError> {
         let mut errors = Vec::new();
         let made = read_made(run_dir);
-        if config.nat {
-            errors.extend(nat::disable().err());
-        }
+        errors.extend(blocking(Walls::remove).await.err().map(Into::into));
         if made.forwarding_was_off {
-            errors.extend(nat::set_forwarding(false).err());
+            errors.extend(forwarding::set(false).err());
         }
         if made.bridge {
             match rtnetlink::new_connection() {

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use rolltop_launcher::LaunchError;
+use rolltop_launcher::{LaunchError, Stage, cgroup::CgroupError};
 use thiserror::Error;
 
 /// A container or a process in it could not be made.
@@ -11,12 +11,15 @@ pub enum RuntimeError {
     /// By the launcher.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// By the control groups.
+    #[error(transparent)]
+    Group(#[from] CgroupError),
     /// By a runtime binary.
     #[error("{program} {verb} failed: {message}")]
     Oci {
         /// The binary.
         program: PathBuf,
-        /// `create`, `start`, `exec` or `delete`.
+        /// Its command, such as `create`.
         verb: &'static str,
         /// What it wrote, or why it could not be run.
         message: String,
@@ -33,6 +36,12 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
+    /// The desktop may make no more processes (`EAGAIN` in `clone(2)`).
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Launch(LaunchError::Step { stage: Stage::Clone, source, .. })
+            if source.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// The program asked for is not in the image, or cannot be run there.
     pub fn is_missing_program(&self) -> bool {
         match self {
@@ -43,7 +52,7 @@ impl RuntimeError {
                     || message.contains("executable file not found")
                     || message.contains("permission denied")
             }
-            Self::Io { .. } => false,
+            Self::Group(_) | Self::Io { .. } => false,
         }
     }
 }

@@ -139,6 +139,11 @@ impl RuntimeSet {
         self.by_name.get_key_value(name).map(|(name, runtime)| (name.as_str(), Arc::clone(runtime)))
     }
 
+    /// Whether that one, or the default, is the built-in one.
+    pub fn is_built_in(&self, name: Option<&str>) -> bool {
+        matches!(self.get(name), Some((_, runtime)) if matches!(*runtime, Runtime::Builtin { .. }))
+    }
+
     /// Names there are.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(String::as_str)
@@ -271,6 +276,34 @@ impl Runtime {
         let process = Process::open(pid)
             .map_err(|source| RuntimeError::Io { verb: "watch the new process", source })?;
         Ok(Executed { process, terminal })
+    }
+
+    /// Holds the processes of a container still; returns when they are.
+    ///
+    /// # Errors
+    /// One cannot be held in time: then none is.
+    pub async fn freeze(&self, container: &Container<'_>) -> Result<(), RuntimeError> {
+        match self {
+            Self::Builtin { deadline, .. } => {
+                let (group, limit) = (container.group.clone(), Instant::now() + *deadline);
+                Ok(blocking(move || group.freeze(limit)).await?)
+            }
+            Self::Oci(binary) => binary.pause(container.id, container.bundle).await,
+        }
+    }
+
+    /// Lets them go on.
+    ///
+    /// # Errors
+    /// The kernel, or the runtime binary, refuses.
+    pub async fn thaw(&self, container: &Container<'_>) -> Result<(), RuntimeError> {
+        match self {
+            Self::Builtin { .. } => {
+                let group = container.group.clone();
+                Ok(blocking(move || group.thaw()).await?)
+            }
+            Self::Oci(binary) => binary.resume(container.id, container.bundle).await,
+        }
     }
 
     fn deadline(&self) -> Duration {

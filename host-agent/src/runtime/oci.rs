@@ -52,10 +52,39 @@ impl OciBinary {
     }
 
     pub(super) async fn start(&self, id: &str, bundle: &Path) -> Result<(), RuntimeError> {
-        let log = bundle.join("start.log");
-        let mut command = self.command(&log);
-        command.arg("start").arg(id);
-        self.run("start", command, &log).await
+        self.simply("start", id, &bundle.join("start.log")).await
+    }
+
+    /// Again is success, which runtimes see otherwise.
+    pub(super) async fn pause(&self, id: &str, bundle: &Path) -> Result<(), RuntimeError> {
+        match self.simply("pause", id, &bundle.join("pause.log")).await {
+            Err(_) if self.is_paused(id, bundle).await => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Again is success.
+    pub(super) async fn resume(&self, id: &str, bundle: &Path) -> Result<(), RuntimeError> {
+        match self.simply("resume", id, &bundle.join("resume.log")).await {
+            Err(_) if !self.is_paused(id, bundle).await => Ok(()),
+            done => done,
+        }
+    }
+
+    /// By the runtime's own account (`status` in the OCI runtime specification,
+    /// with runc's addition); `false` if it gives none.
+    async fn is_paused(&self, id: &str, bundle: &Path) -> bool {
+        let mut command = self.command(&bundle.join("state.log"));
+        let told = command.stdout(Standard::piped()).arg("state").arg(id).output();
+        let Ok(Ok(told)) = timeout(self.deadline, told).await else { return false };
+        let state: Option<serde_json::Value> = serde_json::from_slice(&told.stdout).ok();
+        state.is_some_and(|state| state["status"] == "paused")
+    }
+
+    async fn simply(&self, verb: &'static str, id: &str, log: &Path) -> Result<(), RuntimeError> {
+        let mut command = self.command(log);
+        command.arg(verb).arg(id);
+        self.run(verb, command, log).await
     }
 
     pub(super) async fn delete(&self, id: &str, bundle: &Path) -> Result<(), RuntimeError> {

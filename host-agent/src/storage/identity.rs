@@ -110,6 +110,12 @@ pub fn choose(
 // === impl Ids ===
 
 impl Ids {
+    /// Of a desktop that is there, whose ids begin at `first`.
+    pub fn of_a_desktop(first: u32) -> Self {
+        let kind = if first == 0 { IdsKind::Identity } else { IdsKind::Own };
+        Self { first, kind, kept: None }
+    }
+
     /// The same, but for `uid`, which stays as it is on the host; unless all
     /// do.
     ///

@@ -10,7 +10,7 @@ use tokio::process::Command;
 pub use settings::{Programs, Settings};
 
 use crate::{
-    client::{self, Api, Storage},
+    client::{self, Api, Stats, Storage},
     daemon::Daemon,
 };
 
@@ -29,7 +29,8 @@ impl Agent {
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let config = settings.write_config()?;
         let program = &settings.programs.agent;
-        let daemon = Daemon::start("agent", program, &config, settings.log()).await?;
+        let daemon =
+            Daemon::start("agent", program, &config, settings.log(), &settings.environment).await?;
         Ok(Self { settings, daemon })
     }
 
@@ -47,6 +48,14 @@ impl Agent {
     /// It does not answer any more.
     pub async fn storage(&self) -> anyhow::Result<Storage> {
         client::connect_storage(&self.settings.socket()).await
+    }
+
+    /// A new connection to what it tells of its desktops.
+    ///
+    /// # Errors
+    /// It does not answer any more.
+    pub async fn stats(&self) -> anyhow::Result<Stats> {
+        client::connect_stats(&self.settings.socket()).await
     }
 
     /// What it was started with.
@@ -69,6 +78,14 @@ impl Agent {
     pub async fn end(self) -> anyhow::Result<Settings> {
         self.daemon.end().await?;
         Ok(self.settings)
+    }
+
+    /// Waits until it has ended, which something else sees to.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub async fn ended(self) -> anyhow::Result<()> {
+        self.daemon.ended().await
     }
 
     /// Lets it end and takes off the machine what it made: `rolltop-agent purge`.

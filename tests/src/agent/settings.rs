@@ -47,6 +47,8 @@ pub struct Settings {
     pub credentials: Option<PathBuf>,
     /// Directories in which homes may lie.
     pub home_parents: Vec<PathBuf>,
+    /// Environment variables beside those of this process.
+    pub environment: Vec<(String, String)>,
 }
 
 #[derive(Serialize)]
@@ -151,11 +153,19 @@ impl Settings {
 
     /// The OCI bundle of a desktop while it runs.
     pub fn bundle(&self, number: u32) -> PathBuf {
-        self.agent_run_dir().join("desktops").join(number.to_string()).join("bundle")
+        self.desktops().join(number.to_string()).join("bundle")
+    }
+
+    /// Where it keeps what desktops have while they run, by number.
+    pub fn desktops(&self) -> PathBuf {
+        self.agent_run_dir().join("desktops")
     }
 
     /// Writes the configuration file.
-    pub(super) fn write_config(&self) -> anyhow::Result<PathBuf> {
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_config(&self) -> anyhow::Result<PathBuf> {
         for dir in [&self.dir, &self.run_dir] {
             fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         }
@@ -226,6 +236,7 @@ mod tests {
             more: toml::toml! { extra_dirs = ["/srv"] },
             credentials: None,
             home_parents: Vec::new(),
+            environment: Vec::new(),
         };
         let document: toml::Table = settings.document().unwrap().parse().unwrap();
         let text = |key: &str| document[key].as_str().unwrap().to_owned();

@@ -65,11 +65,15 @@ fn write_figure(
     let (least, most) = sample.range().unzip();
     write!(out, "{:<width$} {:>4}", figure.name, sample.len())?;
     for value in [sample.median(), sample.percentile(95), least, most] {
-        let digits = if figure.unit == Unit::Count { 0 } else { 1 };
+        let digits = match figure.unit {
+            Unit::Count => 0,
+            Unit::Percent => 2,
+            Unit::Millis | Unit::Kib => 1,
+        };
         write!(out, " {:>9.digits$}", value.unwrap_or(f64::NAN))?;
     }
     write!(out, " {:<3}", figure.unit.as_str())?;
-    if let (Some(reference), Some(ratio)) = (figure.reference, report.ratio(figure)) {
+    if let (Some(reference), Some(ratio)) = (&figure.reference, report.ratio(figure)) {
         write!(out, "  {ratio:.2} x {reference}")?;
     }
     writeln!(out)

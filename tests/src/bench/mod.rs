@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 
 pub use self::{
     aim::{Aim, Most, Verdict},
-    report::{Figure, Report, Unit},
+    report::{Figure, Name, Report, Unit},
 };
 
 impl Report {

@@ -1,6 +1,6 @@
 //! The figures of a run.
 
-use std::{fs, time::Duration};
+use std::{borrow::Cow, fs, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -20,17 +20,20 @@ pub struct Report {
     pub left: Vec<String>,
 }
 
+/// What a figure is called.
+pub type Name = Cow<'static, str>;
+
 /// One measured thing.
 #[derive(Debug)]
 pub struct Figure {
     /// What it is of.
-    pub name: &'static str,
+    pub name: Name,
     /// What it counts.
     pub unit: Unit,
     /// The values.
     pub sample: Sample,
     /// The figure it is to be seen beside.
-    pub reference: Option<&'static str>,
+    pub reference: Option<Name>,
 }
 
 /// What a figure counts.
@@ -42,6 +45,8 @@ pub enum Unit {
     Kib,
     /// Things.
     Count,
+    /// Hundredths.
+    Percent,
 }
 
 impl Unit {
@@ -51,35 +56,43 @@ impl Unit {
             Self::Millis => "ms",
             Self::Kib => "KiB",
             Self::Count => "",
+            Self::Percent => "%",
         }
     }
 }
 
 impl Report {
     /// Adds values to a figure, which is begun if it is new.
-    pub fn add(&mut self, name: &'static str, unit: Unit, values: impl IntoIterator<Item = f64>) {
-        let at = self.position(name, unit);
+    pub fn add(
+        &mut self,
+        name: impl Into<Name>,
+        unit: Unit,
+        values: impl IntoIterator<Item = f64>,
+    ) {
+        let at = self.position(name.into(), unit);
         let sample = &mut self.figures[at].sample;
         values.into_iter().for_each(|value| sample.push(value));
     }
 
     /// Adds a time.
-    pub fn add_time(&mut self, name: &'static str, time: Duration) {
+    pub fn add_time(&mut self, name: impl Into<Name>, time: Duration) {
         self.add(name, Unit::Millis, [time.as_secs_f64() * 1e3]);
     }
 
     /// Lets `name` be seen beside `reference`.
-    pub fn compare(&mut self, name: &str, reference: &'static str) {
+    pub fn compare(&mut self, name: &str, reference: impl Into<Name>) {
+        let reference = reference.into();
         let found = self.figures.iter_mut().filter(|figure| figure.name == name);
-        found.for_each(|figure| figure.reference = Some(reference));
+        found.for_each(|figure| figure.reference = Some(reference.clone()));
     }
 
     /// Adds everything of another.
     pub fn merge(&mut self, other: Self) {
         for figure in other.figures {
-            self.add(figure.name, figure.unit, figure.sample.values().iter().copied());
+            let name = figure.name;
+            self.add(name.clone(), figure.unit, figure.sample.values().iter().copied());
             if let Some(reference) = figure.reference {
-                self.compare(figure.name, reference);
+                self.compare(&name, reference);
             }
         }
         self.failures.extend(other.failures);
@@ -92,7 +105,7 @@ impl Report {
 
     /// How a figure stands to its reference, median to median.
     pub fn ratio(&self, figure: &Figure) -> Option<f64> {
-        Some(figure.sample.median()? / self.median(figure.reference?)?)
+        Some(figure.sample.median()? / self.median(figure.reference.as_ref()?)?)
     }
 
     /// For a program.
@@ -124,7 +137,7 @@ impl Report {
         })
     }
 
-    fn position(&mut self, name: &'static str, unit: Unit) -> usize {
+    fn position(&mut self, name: Name, unit: Unit) -> usize {
         let known = self.figures.iter().position(|figure| figure.name == name);
         known.unwrap_or_else(|| {
             self.figures.push(Figure { name, unit, sample: Sample::default(), reference: None });

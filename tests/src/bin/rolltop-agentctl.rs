@@ -129,7 +129,7 @@ fn home_directory(path: &Path) -> anyhow::Result<HomeSpec> {
 
 /// Watches from before the command, so that nothing is missed.
 async fn until(api: &mut Api, number: u32, command: &str) -> anyhow::Result<HostDesktop> {
-    let mut events = api.watch_desktops(WatchHostDesktopsRequest {}).await?.into_inner();
+    let mut events = api.watch_desktops(WatchHostDesktopsRequest::default()).await?.into_inner();
     // The command may itself be ended with the desktop.
     let (_output, _code) = client::exec(api, number, false, command).await?;
     while let Some(event) = events.message().await? {

@@ -1,18 +1,19 @@
 //! A broker beside the agent, and what happens to desktops when it dies.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use rolltop_proto::v1::{
-    Desktop, DesktopState, HostState, ListDesktopsRequest, ListHostDesktopsRequest,
-    ListHostsRequest, StartDesktopRequest, StopDesktopRequest, start_desktop_response::Message,
+    Desktop, DesktopState, FreezeDesktopRequest, HostState, ListDesktopsRequest,
+    ListHostDesktopsRequest, ListHostsRequest, StartDesktopRequest, StopDesktopRequest,
+    ThawDesktopRequest, start_desktop_response::Message,
 };
 use rolltop_tests::{
     agent::{Agent, Settings},
     broker::{Broker, BrokerSettings, Caller},
 };
 
-use crate::stage::{Stage, eventually, gone, log_out, shell};
+use crate::stage::{Stage, eventually, get, gone, log_out, shell};
 
 /// Into a start, when the broker is killed; a start takes about 40.
 const MOMENTS_MS: [u64; 7] = [0, 3, 8, 15, 25, 40, 80];
@@ -86,6 +87,68 @@ async fn stop(caller: &mut Caller, desktop: &str) -> anyhow::Result<()> {
 async fn desktops(caller: &mut Caller) -> anyhow::Result<Vec<Desktop>> {
     let request = caller.ask(ListDesktopsRequest { all: false });
     Ok(caller.client.list_desktops(request).await?.into_inner().desktops)
+}
+
+pub(crate) async fn the_command_line_looks_and_copies(stage: &Stage) -> anyhow::Result<()> {
+    let mut house = House::new(stage).await?;
+    let desktop = start(&mut house.anna, "demo").await?;
+    let program = stage.settings()?.programs.agent.with_file_name("rolltop");
+    ensure!(program.is_file(), "{} is missing: build its crate first", program.display());
+    let rolltop = async |words: &[&str]| {
+        let mut command = house.broker.command_line(&program, &house.anna)?;
+        let output = command.arg("desktop").args(words).output().await?;
+        let (said, wrong) = (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned());
+        ensure!(output.status.success(), "{words:?}: {wrong}");
+        anyhow::Ok(String::from_utf8_lossy(&said).into_owned())
+    };
+    let mut api = house.agent.api().await?;
+    let tree = stage.dir().join("tree");
+    fs::create_dir_all(tree.join("sub"))?;
+    fs::write(tree.join("sub/big"), vec![7; 5 << 20])?;
+    let here = tree.to_str().context("the path")?;
+
+    rolltop(&["cp", here, "demo:"]).await?;
+    let inside = shell(&mut api, desktop.number, "stat -c '%U %s' ~/tree/sub/big").await?;
+    ensure!(inside == "anna 5242880\n", "{inside}");
+    let back = stage.dir().join("back");
+    rolltop(&["cp", "demo/anna:tree", back.to_str().context("the path")?]).await?;
+    ensure!(fs::read(back.join("sub/big"))? == vec![7; 5 << 20], "other bytes");
+    // A link in there leads nowhere out here, and nothing through it.
+    shell(&mut api, desktop.number, "mkdir ~/l && ln -s /etc ~/l/out").await?;
+    rolltop(&["cp", "demo:l", stage.dir().to_str().context("the path")?]).await?;
+    ensure!(fs::symlink_metadata(stage.dir().join("l/out"))?.is_symlink());
+    ensure!(rolltop(&["cp", "demo:/etc/hostname", "-"]).await?.ends_with('\n'));
+
+    let listed = rolltop(&["ps", "demo"]).await?;
+    ensure!(listed.contains("PID") && listed.contains("jwm"), "{listed}");
+    let stats: serde_json::Value =
+        serde_json::from_str(&rolltop(&["stats", "demo", "--output", "json"]).await?)?;
+    ensure!(stats["memory_bytes"].as_i64() > Some(0), "{stats}");
+    rolltop(&["logs", "demo", "--lines", "5"]).await?;
+    stop(&mut house.anna, "demo").await?;
+    house.close().await
+}
+
+pub(crate) async fn an_operator_freezes_and_thaws(stage: &Stage) -> anyhow::Result<()> {
+    let mut house = House::new(stage).await?;
+    let desktop = start(&mut house.anna, "demo").await?;
+    let request = house.anna.ask(FreezeDesktopRequest { desktop: "demo".into() });
+    let frozen = house.anna.client.freeze_desktop(request).await?.into_inner();
+    ensure!(frozen.state() == DesktopState::Frozen, "{frozen:?}");
+    let there = get(&mut house.agent.api().await?, desktop.number).await?;
+    ensure!(there.state() == DesktopState::Frozen, "the host does not know: {there:?}");
+
+    // A broker that comes up finds it so, and leaves it so.
+    let mut house = house.replace_broker().await?;
+    let listed = desktops(&mut house.anna).await?;
+    ensure!(listed.len() == 1 && listed[0].state() == DesktopState::Frozen, "{listed:?}");
+
+    let request = house.anna.ask(ThawDesktopRequest { desktop: "demo/anna".into() });
+    let thawed = house.anna.client.thaw_desktop(request).await?.into_inner();
+    ensure!(thawed.state() == DesktopState::Running, "{thawed:?}");
+    shell(&mut house.agent.api().await?, desktop.number, "true").await?;
+    stop(&mut house.anna, "demo").await?;
+    house.close().await
 }
 
 pub(crate) async fn desktops_outlive_a_killed_broker(stage: &Stage) -> anyhow::Result<()> {

@@ -7,8 +7,8 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use rolltop_proto::v1::ListHostDesktopsRequest;
-use rolltop_tests::{agent::Agent, client};
+use rolltop_proto::v1::{ListHostDesktopsRequest, StartHostDesktopRequest};
+use rolltop_tests::{agent::Agent, client, display};
 
 use crate::stage::{Stage, attempt, demo, eventually, get, gone, kept, log_out, shell};
 
@@ -38,6 +38,42 @@ pub(crate) async fn desktops_outlive_a_killed_agent(stage: &Stage) -> anyhow::Re
     log_out(&mut api, 1).await?;
     gone(&mut api, 1).await?;
     client::stop(&mut api, 2, 1).await?;
+    agent.purge().await
+}
+
+/// As a package's upgrade does: the old one is asked to end while people work,
+/// and the new one starts.
+pub(crate) async fn an_upgrade_under_fifty_desktops_ends_no_session(
+    stage: &Stage,
+) -> anyhow::Result<()> {
+    const MANY: u32 = 50;
+    let session = "exec Xvnc :1 -rfbport -1 -rfbunixpath $ROLLTOP_DISPLAY_SOCKET \
+                   -SecurityTypes None -geometry 640x480";
+    let image = stage.session("light", session)?;
+    let agent = stage.agent().await?;
+    let mut api = agent.api().await?;
+    let mut inits = Vec::new();
+    let mut viewers = Vec::new();
+    for number in 1..=MANY {
+        let request = StartHostDesktopRequest { image: image.clone(), ..demo(number) };
+        let desktop = client::start(&mut api, request).await?.desktop;
+        inits.push((number, desktop.init_pid));
+        viewers.push(display::connect(&mut api, number, 1).await?);
+    }
+    // Who looks on keeps it waiting for a while, and not for ever.
+    let settings = agent.end().await?;
+    drop(viewers);
+    let agent = Agent::start(settings).await?;
+    let mut api = agent.api().await?;
+    for (number, init_pid) in inits {
+        let after = get(&mut api, number).await?;
+        ensure!(after.init_pid == init_pid, "desktop {number} was replaced");
+        // Its display is there for the next viewer.
+        drop(display::connect(&mut api, number, 1).await?);
+    }
+    for number in 1..=MANY {
+        client::stop(&mut api, number, 1).await?;
+    }
     agent.purge().await
 }
 

@@ -2,16 +2,14 @@
 
 use anyhow::{Context as _, ensure};
 use rolltop_proto::v1::{
-    DesktopState, ExecRequest, ExecStart, Phase, StopHostDesktopRequest, TerminalSize,
-    WatchHostDesktopsRequest, exec_request, exec_response, host_desktop_event::Event,
+    ExecRequest, ExecStart, Phase, StopHostDesktopRequest, TerminalSize, exec_request,
+    exec_response,
 };
 use rolltop_tests::{client, display, rfb::Viewer};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::stage::{
-    Stage, attempt, demo, eventually, exec, get, gone, host, last_word, log_out, shell,
-};
+use crate::stage::{Stage, demo, eventually, exec, get, gone, host, last_word, log_out, shell};
 
 pub(crate) async fn comes_up_is_worked_in_and_goes(stage: &Stage) -> anyhow::Result<()> {
     let agent = stage.agent().await?;
@@ -141,37 +139,6 @@ pub(crate) async fn a_directory_is_a_base_root_too(stage: &Stage) -> anyhow::Res
     host("umount", &[&target])?;
     started?;
     stopped
-}
-
-pub(crate) async fn a_watcher_misses_nothing(stage: &Stage) -> anyhow::Result<()> {
-    let agent = stage.agent().await?;
-    let mut api = agent.api().await?;
-    client::start(&mut api, demo(1)).await?;
-    let mut events = api.watch_desktops(WatchHostDesktopsRequest {}).await?.into_inner();
-    let mut next = async || events.message().await?.and_then(|e| e.event).context("no event");
-    ensure!(matches!(next().await?, Event::Desktop(d) if d.number == 1), "the present comes first");
-    ensure!(matches!(next().await?, Event::Synced(true)), "then the word that it is complete");
-    let mut starter = api.clone();
-    let (started, seen) = tokio::join!(async { attempt(&mut starter, demo(2)).await }, async {
-        let mut states = Vec::new();
-        while states.last() != Some(&DesktopState::Running) {
-            if let Event::Desktop(desktop) = next().await?
-                && desktop.number == 2
-            {
-                states.push(desktop.state());
-            }
-        }
-        anyhow::Ok(states)
-    });
-    started?;
-    let mut states = seen?;
-    states.dedup();
-    let expected = [DesktopState::Preparing, DesktopState::Starting, DesktopState::Running];
-    ensure!(states.ends_with(&expected), "{states:?}");
-    for number in [1, 2] {
-        client::stop(&mut api, number, 1).await?;
-    }
-    agent.purge().await
 }
 
 pub(crate) async fn a_terminal_is_real(stage: &Stage) -> anyhow::Result<()> {

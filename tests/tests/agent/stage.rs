@@ -4,6 +4,8 @@
 use std::{
     collections::BTreeMap,
     env,
+    error::Error,
+    fmt,
     path::{Path, PathBuf},
     pin::Pin,
     process::Command,
@@ -35,6 +37,21 @@ pub(crate) type Case =
 /// How long a condition may take to come true on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 const RUNC: &str = "/usr/sbin/runc";
+
+/// A case that cannot be played here.
+#[derive(Debug)]
+pub(crate) struct Skipped {
+    /// What is not there.
+    pub(crate) needed: String,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "needs {}", self.needed)
+    }
+}
+
+impl Error for Skipped {}
 
 pub(crate) struct Stage {
     dir: TempDir,
@@ -83,6 +100,11 @@ impl Stage {
 
     /// Everything must be as it was before. Any agent must have been purged.
     pub(crate) async fn clear(self) -> anyhow::Result<()> {
+        self.is_clear()
+    }
+
+    /// Whether everything is as it was before.
+    pub(crate) fn is_clear(&self) -> anyhow::Result<()> {
         let after = snapshot(self.dir.path(), &self.name)?;
         let changes = after.since(&self.before);
         let list: Vec<String> = changes.iter().map(|change| format!("{change:?}")).collect();
@@ -130,6 +152,7 @@ impl Stage {
             more: Default::default(),
             credentials: None,
             home_parents: Vec::new(),
+            environment: Vec::new(),
         })
     }
 
@@ -207,11 +230,16 @@ pub(crate) async fn shell(api: &mut Api, number: u32, command: &str) -> anyhow::
     Ok(output)
 }
 
+/// Succeeds when the window manager catches SIGTERM (bit 14 of its mask): before
+/// that the signal would kill it, which is no logging out.
+const TAKES_SIGNALS: &str =
+    "grep -Eq '^SigCgt:.*[4-7c-f][0-9a-f]{3}$' /proc/$(pgrep -x jwm)/status";
+
 /// Ends the session's window manager, as its menu's "log out" does. It may not
 /// run yet: the display answers before it.
 pub(crate) async fn log_out(api: &mut Api, number: u32) -> anyhow::Result<()> {
-    eventually("the window manager runs", async || {
-        Ok(exec(api, number, false, "pgrep jwm").await?.1 == 0)
+    eventually("the window manager takes signals", async || {
+        Ok(exec(api, number, false, TAKES_SIGNALS).await?.1 == 0)
     })
     .await?;
     // Its own end may come with the desktop's.
@@ -233,7 +261,7 @@ pub(crate) async fn last_word(
     number: u32,
     end: impl AsyncFnOnce(&mut Api) -> anyhow::Result<()>,
 ) -> anyhow::Result<HostDesktop> {
-    let mut events = api.watch_desktops(WatchHostDesktopsRequest {}).await?.into_inner();
+    let mut events = api.watch_desktops(WatchHostDesktopsRequest::default()).await?.into_inner();
     end(api).await?;
     let last = async {
         while let Some(event) = events.message().await? {

@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use rolltop_proto::v1::{
-    DeleteVolumeRequest, DesktopState, ListVolumesRequest, OverlaySpec, StartHostDesktopRequest,
+    DeleteVolumeRequest, DesktopState, GetFenceRequest, GetHostRequest, ListVolumesRequest,
+    OverlaySpec, StartHostDesktopRequest,
 };
 use rolltop_tests::{agent::Agent, client};
 use tonic::Code;
@@ -62,9 +63,44 @@ pub(crate) async fn an_overlay_has_one_writer(stage: &Stage) -> anyhow::Result<(
     let second = attempt(&mut api, kept(2, 1, "alice")).await?;
     let failure = second.failure.context("two desktops have one overlay")?;
     ensure!(failure.code == "OVERLAY_IN_USE", "{failure:?}");
+    let mut disks = agent.storage().await?;
+    let ask = || GetFenceRequest { id: overlay("alice") };
+    ensure!(disks.get_fence(ask()).await?.into_inner().held);
     shell(&mut api, 1, "touch ~/still-mine").await?;
     client::stop(&mut api, 1, 1).await?;
+    ensure!(!disks.get_fence(ask()).await?.into_inner().held, "nobody has it any more");
+    let missing = GetFenceRequest { id: overlay("nobody") };
+    let missing = disks.get_fence(missing).await.err().context("there is no such overlay")?;
+    ensure!(missing.code() == Code::NotFound, "{missing}");
     agent.purge().await
+}
+
+pub(crate) async fn what_is_kept_has_a_name_of_its_own(stage: &Stage) -> anyhow::Result<()> {
+    let told = async |kept: Option<&Path>| {
+        let mut settings = stage.settings()?;
+        if let Some(kept) = kept {
+            settings.more.insert("kept_dir".into(), kept.to_string_lossy().into_owned().into());
+            settings.more.insert("kept_sharing".into(), "shared".into());
+        }
+        let agent = Agent::start(settings).await?;
+        let info = agent.api().await?.get_host(GetHostRequest::default()).await?.into_inner();
+        agent.purge().await?;
+        anyhow::Ok((info.storage_id, info.storage_shared))
+    };
+    let own = told(None).await?;
+    ensure!(told(None).await? == own && !own.1, "{own:?}");
+    let kept = stage.dir().join("kept-elsewhere");
+    let shared = told(Some(&kept)).await?;
+    ensure!(shared.1 && shared.0 != own.0, "{shared:?}, {own:?}");
+    // Where the storage should be mounted, it is not: not the same, whatever
+    // the directory is called.
+    let away = stage.dir().join("kept-away");
+    std::fs::rename(&kept, &away)?;
+    ensure!(told(Some(&kept)).await?.0 != shared.0);
+    std::fs::remove_dir_all(&kept)?;
+    std::fs::rename(&away, &kept)?;
+    ensure!(told(Some(&kept)).await? == shared);
+    Ok(std::fs::remove_dir_all(&kept)?)
 }
 
 pub(crate) async fn only_an_explicit_call_deletes(stage: &Stage) -> anyhow::Result<()> {

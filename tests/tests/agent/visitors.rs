@@ -9,13 +9,10 @@ use rolltop_tests::{client, client::Api};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::stage::{Stage, demo, exec, kept, last_word, shell};
+use crate::stage::{self, Stage, demo, exec, kept, last_word, shell};
 
 /// Leaves a program running that no terminal or pipe holds.
 const LEAVE: &str = "setsid sleep 1000 </dev/null >/dev/null 2>&1 &";
-/// The session's own end, seen from outside.
-const LOG_OUT: &str = "until pkill jwm; do sleep 0.05; done";
-
 pub(crate) async fn what_a_command_leaves_keeps_no_desktop(stage: &Stage) -> anyhow::Result<()> {
     let agent = stage.agent().await?;
     let mut api = agent.api().await?;
@@ -106,6 +103,5 @@ pub(crate) async fn a_command_may_finish_when_its_user_logs_out(
 }
 
 async fn log_out(api: &mut Api) -> anyhow::Result<()> {
-    // Ends with the session, however.
-    exec(api, 1, false, LOG_OUT).await.map(|_| ())
+    stage::log_out(api, 1).await
 }

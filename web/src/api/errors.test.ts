@@ -3,12 +3,23 @@ import { test } from "node:test";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb";
 import { FailureSchema, Phase } from "../gen/rolltop/v1/common_pb";
-import { problemOf, signInMessage } from "./errors";
+import { isWrongCode, problemOf, signInMessage, wantsCode } from "./errors";
 
 test("a wrong password", () => {
   const problem = problemOf(new ConnectError("bad credentials", Code.Unauthenticated));
   assert.equal(problem.kind, "signed-out");
   assert.equal(signInMessage(problem), "Name or password is not right. Please try again.");
+});
+
+test("a second factor is asked for, and a wrong code is not a wrong password", () => {
+  const refusal = (reason: string): ConnectError =>
+    new ConnectError("no", Code.Unauthenticated, undefined, [{ desc: ErrorInfoSchema, value: { reason } }]);
+  const wanted = problemOf(refusal("SECOND_FACTOR_REQUIRED"));
+  assert.ok(wantsCode(wanted) && !isWrongCode(wanted));
+  const wrong = problemOf(refusal("WRONG_CODE"));
+  assert.ok(isWrongCode(wrong) && !wantsCode(wrong));
+  assert.match(signInMessage(wrong), /code is not right/);
+  assert.ok(!wantsCode(problemOf(refusal("WRONG_CREDENTIALS"))));
 });
 
 test("a locked name says for how long", () => {

@@ -40,12 +40,23 @@ export function problemOf(error: unknown): Problem {
   }
 }
 
+/** The password is right, and signing in takes a code too. */
+export function wantsCode(problem: Problem): boolean {
+  return problem.reason === "SECOND_FACTOR_REQUIRED";
+}
+
+/** The password is right, and the code is not. */
+export function isWrongCode(problem: Problem): boolean {
+  return problem.reason === "WRONG_CODE";
+}
+
 /** What to say when signing in did not work. */
 export function signInMessage(problem: Problem): string {
   if (problem.kind === "unreachable") return problem.message;
   if (problem.retryAfterS > 0) {
     return `Too many wrong tries. Try again in ${formatSeconds(problem.retryAfterS)}.`;
   }
+  if (isWrongCode(problem)) return "The code is not right, or was used already. Please wait for the next one.";
   if (problem.kind === "signed-out") return "Name or password is not right. Please try again.";
   return problem.message;
 }

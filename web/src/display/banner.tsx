@@ -10,17 +10,24 @@ interface BannerProps {
   state: ViewerState;
   /** From the click to the first picture; undefined until then. */
   tookMs: number | undefined;
+  /** That and why the desktop will be ended, or nothing. */
+  ends: string;
   onRetry: () => void;
 }
 
 /** One line over the desktop: what goes on with the connection. */
-export function Banner({ state, tookMs, onRetry }: BannerProps): VNode {
+export function Banner({ state, tookMs, ends, onRetry }: BannerProps): VNode {
   const [noted, setNoted] = useState(false);
   const onNoted = useCallback(() => setNoted(true), []);
   return (
     <div class="banner-place" role="status">
       {state.kind === "connecting" && <p class="banner">Connecting…</p>}
       {state.kind === "connected" && !noted && <FirstNote tookMs={tookMs ?? 0} onSeen={onNoted} />}
+      {state.kind === "connected" && ends !== "" && (
+        <p class="banner banner-warn" data-testid="ends-note">
+          {ends}
+        </p>
+      )}
       {state.kind === "interrupted" && (
         <p class="banner banner-warn">
           <span>{state.message}</span>

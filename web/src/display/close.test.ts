@@ -30,7 +30,8 @@ test("why a session ended", () => {
       "the desktop ran out of memory: its limit is 200 MiB",
       "The desktop ran out of memory: its limit is 200 MiB.",
     ],
-    ["IDLE_TIMEOUT", "The session ended (idle timeout)."],
+    ["IDLE_LIMIT", "This desktop was closed, because nobody had used it for long."],
+    ["SOME_NEW_WORD", "The session ended (some new word)."],
     ["stopped by an operator", "Stopped by an operator."],
   ];
   for (const [reason, message] of cases) assert.equal(endMessage(reason), message);

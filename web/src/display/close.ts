@@ -45,6 +45,9 @@ export function afterClose(code: number, reason: string, ticketRenewed: boolean)
 const END_MESSAGES = new Map([
   ["LOGOUT", "You logged out."],
   ["STOPPED", "This desktop was ended."],
+  ["IDLE_LIMIT", "This desktop was closed, because nobody had used it for long."],
+  ["DISCONNECTED_LIMIT", "This desktop was closed, because nobody had been connected to it for long."],
+  ["TIME_LIMIT", "This desktop was closed: it has run for as long as it may."],
   ["INIT_EXITED", "This desktop shut itself down."],
   ["OUT_OF_MEMORY", "This desktop ran out of memory."],
   ["SESSION_FAILED", "The session broke."],

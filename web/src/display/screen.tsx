@@ -13,6 +13,8 @@ interface ScreenProps {
   desktop: string;
   title: string;
   persistent: boolean;
+  /** That and why it will be ended, or nothing. */
+  ends: string;
   /** When the person asked for it, by `performance.now`. */
   askedAtMs: number;
   /** Shown until the first picture. */
@@ -28,7 +30,7 @@ interface Live {
 
 /** The desktop itself, over the whole page. */
 export function Screen(props: ScreenProps): VNode {
-  const { desktop, title, persistent, askedAtMs, cover, onEnded } = props;
+  const { desktop, title, persistent, ends, askedAtMs, cover, onEnded } = props;
   const session = useSession();
   const screen = useRef<HTMLDivElement>(null);
   const [live, setLive] = useState<Live>();
@@ -85,7 +87,12 @@ export function Screen(props: ScreenProps): VNode {
         />
       )}
       {state.kind === "connecting" && tookMs === undefined && cover}
-      <Banner state={state} tookMs={tookMs} onRetry={() => live?.viewer.retryNow()} />
+      <Banner
+        state={state}
+        tookMs={tookMs}
+        ends={ends}
+        onRetry={() => live?.viewer.retryNow()}
+      />
       {state.kind === "taken-over" && <TakenOver onUseHere={() => setTurn((before) => before + 1)} />}
     </main>
   );

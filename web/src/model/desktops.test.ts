@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { type Desktop, DesktopSchema } from "../gen/rolltop/v1/broker_pb";
 import { DesktopState } from "../gen/rolltop/v1/common_pb";
-import { poolTitle, runningFor, shown, stateLook, updated } from "./desktops";
+import { endNotice, poolTitle, runningFor, shown, stateLook, updated } from "./desktops";
 
 const desktop = (id: string, state: DesktopState): Desktop => create(DesktopSchema, { id, state });
 
@@ -31,6 +31,24 @@ test("only a running desktop looks good", () => {
   const states = Object.values(DesktopState).filter((s): s is DesktopState => typeof s === "number");
   const good = states.filter((state) => stateLook(state).tone === "good");
   assert.deepEqual(good, [DesktopState.RUNNING]);
+});
+
+test("an end that is foreseen is told with its reason", () => {
+  const endsAt = { seconds: 1_000n, nanos: 0 };
+  const leaving = create(DesktopSchema, { endsAt, endsBecause: "host1 is being drained" });
+  assert.equal(
+    endNotice(leaving, 1_000_000 - 90 * 60_000),
+    "This desktop will be closed in 1 h 30 min. Host1 is being drained. Save your work.",
+  );
+  assert.match(endNotice(leaving, 1_000_000 - 59_000), /closed in less than a minute\./);
+  // The clocks need not agree.
+  assert.match(endNotice(leaving, 2_000_000), /closed in less than a minute\./);
+  const silent = create(DesktopSchema, { endsAt });
+  assert.equal(
+    endNotice(silent, 1_000_000 - 120_000),
+    "This desktop will be closed in 2 min. Save your work.",
+  );
+  assert.equal(endNotice(create(DesktopSchema), 0), "");
 });
 
 test("since when, and by what name", () => {

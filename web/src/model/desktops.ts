@@ -1,7 +1,7 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Desktop, Pool } from "../gen/rolltop/v1/broker_pb";
 import { DesktopState } from "../gen/rolltop/v1/common_pb";
-import { formatAge } from "./format";
+import { formatAge, formatSeconds, sentence } from "./format";
 
 export type Desktops = ReadonlyMap<string, Desktop>;
 
@@ -32,7 +32,10 @@ export function stateLook(state: DesktopState): StateLook {
     case DesktopState.PLANNED:
     case DesktopState.PREPARING:
     case DesktopState.STARTING:
+    case DesktopState.WARM:
       return { label: "Starting", tone: "busy" };
+    case DesktopState.FROZEN:
+      return { label: "Paused", tone: "busy" };
     case DesktopState.STOPPING:
       return { label: "Closing", tone: "busy" };
     case DesktopState.FAILED:
@@ -47,6 +50,17 @@ export function stateLook(state: DesktopState): StateLook {
 /** "for 12 minutes", or nothing while it has not started. */
 export function runningFor(desktop: Desktop, nowMs: number): string {
   return desktop.startedAt === undefined ? "" : formatAge(timestampMs(desktop.startedAt), nowMs);
+}
+
+/** That and why a desktop will be ended, whatever goes on in it; or nothing. */
+export function endNotice(desktop: Desktop, nowMs: number): string {
+  if (desktop.endsAt === undefined) return "";
+  const minutes = Math.floor((timestampMs(desktop.endsAt) - nowMs) / 60_000);
+  const when = minutes < 1 ? "in less than a minute" : `in ${formatSeconds(minutes * 60)}`;
+  const why = sentence(desktop.endsBecause);
+  return ["This desktop will be closed", `${when}.`, why, "Save your work."]
+    .filter((part) => part !== "")
+    .join(" ");
 }
 
 /** The title people know a pool by. */

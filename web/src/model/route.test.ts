@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { parseRoute, routeHref } from "./route";
 
 test("an address and back", () => {
-  for (const route of [{ page: "home" }, { page: "desktop", pool: "demo-keep" }] as const) {
+  for (const route of [{ page: "home" }, { page: "desktop", pool: "demo-keep" }, { page: "operator", tab: "hosts" }] as const) {
     assert.deepEqual(parseRoute(routeHref(route)), route);
   }
 });
@@ -21,5 +21,11 @@ test("what is no address of ours is home", () => {
     `#/desktop/${"a".repeat(41)}`,
   ]) {
     assert.deepEqual(parseRoute(hash), { page: "home" }, hash);
+  }
+});
+
+test("the operators' side begins with the overview", () => {
+  for (const hash of ["#/operator", "#/operator/", "#/operator/nothing"]) {
+    assert.deepEqual(parseRoute(hash), { page: "operator", tab: "overview" }, hash);
   }
 });

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { problemOf } from "../api/errors";
 import type { Desktop } from "../gen/rolltop/v1/broker_pb";
 import { DesktopState } from "../gen/rolltop/v1/common_pb";
-import { endWarning, poolTitle, runningFor, stateLook } from "../model/desktops";
+import { endNotice, endWarning, poolTitle, runningFor, stateLook } from "../model/desktops";
 import { formatBytes, sentence } from "../model/format";
 import { routeHref } from "../model/route";
 import { endsSession, useSession } from "../session";
@@ -47,6 +47,11 @@ export function DesktopCard({ desktop, now }: { desktop: Desktop; now: number })
             <span key={fact}>{fact}</span>
           ))}
         </p>
+        {!closing && endNotice(desktop, now) !== "" && (
+          <p class="facts" role="status">
+            {endNotice(desktop, now)}
+          </p>
+        )}
         {failed && <p class="facts">{sentence(desktop.failure?.reason ?? "")}</p>}
       </div>
       <div class="actions">

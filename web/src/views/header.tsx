@@ -1,6 +1,8 @@
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { problemOf } from "../api/errors";
+import { mayOperate } from "../model/people";
+import { routeHref } from "../model/route";
 import { useSession } from "../session";
 import { Logo } from "../ui/logo";
 import { ErrorNotice } from "../ui/notice";
@@ -35,6 +37,11 @@ export function Header(): VNode {
         <Logo />
         <span>Rolltop</span>
       </a>
+      {mayOperate(user) && (
+        <a class="button button-quiet header-operate" href={routeHref({ page: "operator", tab: "overview" })} data-testid="operate">
+          Operate
+        </a>
+      )}
       <Popover
         label={`Signed in as ${user.name}`}
         text={user.fullName === "" ? user.name : user.fullName}

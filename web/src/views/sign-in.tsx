@@ -1,7 +1,7 @@
 import type { VNode } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { BrokerClient } from "../api/client";
-import { type Problem, problemOf, signInMessage } from "../api/errors";
+import { isWrongCode, type Problem, problemOf, signInMessage, wantsCode } from "../api/errors";
 import type { User } from "../gen/rolltop/v1/broker_pb";
 import { useNow } from "../ui/clock";
 import { ErrorNotice } from "../ui/notice";
@@ -23,15 +23,23 @@ interface Refusal {
 export function SignIn({ broker, notice, onSignedIn }: SignInProps): VNode {
   const [name, setName] = useState("");
   const [password, setPassword] = useState("");
+  const [code, setCode] = useState("");
+  /** The password was right, and a code is wanted too. */
+  const [codeWanted, setCodeWanted] = useState(false);
   const [busy, setBusy] = useState(false);
   const [refusal, setRefusal] = useState<Refusal>();
   const nameBox = useRef<HTMLInputElement>(null);
   const passwordBox = useRef<HTMLInputElement>(null);
+  const codeBox = useRef<HTMLInputElement>(null);
 
   useEffect(() => {
     document.title = "Sign in · Rolltop";
     nameBox.current?.focus();
   }, []);
+
+  useEffect(() => {
+    if (codeWanted) codeBox.current?.focus();
+  }, [codeWanted]);
 
   const submit = async (event: Event): Promise<void> => {
     event.preventDefault();
@@ -39,13 +47,24 @@ export function SignIn({ broker, notice, onSignedIn }: SignInProps): VNode {
     setBusy(true);
     setRefusal(undefined);
     try {
-      const { user } = await broker.signIn({ name: name.trim(), password });
+      const { user } = await broker.signIn({ name: name.trim(), password, code: code.trim() });
       // An answer without a user is a server that speaks another contract.
       onSignedIn(user ?? (await broker.whoAmI({})));
     } catch (error) {
-      setRefusal({ problem: problemOf(error), atMs: Date.now() });
-      setPassword("");
+      const problem = problemOf(error);
       setBusy(false);
+      setCode("");
+      if (wantsCode(problem)) {
+        setCodeWanted(true);
+        return;
+      }
+      setRefusal({ problem, atMs: Date.now() });
+      if (codeWanted && isWrongCode(problem)) {
+        codeBox.current?.focus();
+        return;
+      }
+      setCodeWanted(false);
+      setPassword("");
       passwordBox.current?.focus();
     }
   };
@@ -83,9 +102,28 @@ export function SignIn({ broker, notice, onSignedIn }: SignInProps): VNode {
             required
             value={password}
             data-testid="sign-in-password"
-            onInput={(event) => setPassword(event.currentTarget.value)}
+            onInput={(event) => {
+              setPassword(event.currentTarget.value);
+              setCodeWanted(false);
+            }}
           />
         </label>
+        {codeWanted && (
+          <label class="field">
+            <span>Code from your authenticator app, or a recovery code</span>
+            <input
+              ref={codeBox}
+              name="code"
+              autocomplete="one-time-code"
+              autocapitalize="none"
+              spellcheck={false}
+              required
+              value={code}
+              data-testid="sign-in-code"
+              onInput={(event) => setCode(event.currentTarget.value)}
+            />
+          </label>
+        )}
         <button class="button button-primary button-wide" data-testid="sign-in-submit" aria-busy={busy}>
           {busy ? "Signing in…" : "Sign in"}
         </button>

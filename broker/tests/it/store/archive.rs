@@ -33,7 +33,7 @@ async fn exported(store: &dyn Store) -> Vec<u8> {
 async fn imported(store: &dyn Store, file: &[u8], replace: bool) -> Result<Summary, ArchiveError> {
     archive::check(&mut Cursor::new(file))?;
     let summary = archive::import(store, &mut Cursor::new(file), MARKER, replace).await?;
-    archive::verify(store, &mut Cursor::new(file), MARKER).await?;
+    archive::verify(store, &mut Cursor::new(file), MARKER, Transaction::new()).await?;
     Ok(summary)
 }
 
@@ -167,7 +167,8 @@ async fn a_damaged_file_changes_nothing() {
     // A file that is whole, but not what the store holds afterwards.
     archive::import(target.as_ref(), &mut Cursor::new(&file), MARKER, false).await.unwrap();
     apply(target.as_ref(), put("b", "other")).await;
-    let differs = archive::verify(target.as_ref(), &mut Cursor::new(&file), MARKER).await;
+    let differs =
+        archive::verify(target.as_ref(), &mut Cursor::new(&file), MARKER, Transaction::new()).await;
     assert!(matches!(differs, Err(ArchiveError::Differs { key }) if key == "b"));
     assert!(target.get(MARKER).await.unwrap().is_some(), "it cannot be used as it is");
 }

@@ -13,13 +13,15 @@ use std::{
 
 use futures_util::{StreamExt as _, stream, stream::BoxStream};
 
-use super::storage::Disks;
+use super::{keys::Keys, stats::Numbers, storage::Disks};
 use rolltop_broker::config::Config;
 use rolltop_proto::v1::{
     self, DesktopState, Failure, HostDesktop, HostDesktopEvent, Phase, Progress,
     StartHostDesktopRequest, exec_request, exec_response,
     host_agent_server::{HostAgent, HostAgentServer},
     host_desktop_event::Event,
+    host_keys_server::HostKeysServer,
+    host_stats_server::HostStatsServer,
     host_storage_server::HostStorageServer,
     start_host_desktop_response::Message,
 };
@@ -50,6 +52,7 @@ pub(crate) enum Behaviour {
 pub(crate) struct Agent {
     pub script: Arc<Script>,
     credentials: PathBuf,
+    keys: Keys,
     address: SocketAddr,
     runtime: Option<Runtime>,
 }
@@ -60,6 +63,7 @@ pub(crate) struct Script {
     pub behaviour: Mutex<Behaviour>,
     pub starts: AtomicUsize,
     pub requests: Mutex<Vec<StartHostDesktopRequest>>,
+    pub assignments: Mutex<Vec<v1::AssignHostDesktopRequest>>,
     pub storage: Disks,
     pub images: Mutex<Vec<v1::ImageVersion>>,
     displays: Mutex<BTreeMap<u32, CancellationToken>>,
@@ -95,18 +99,25 @@ impl Agent {
             behaviour: Mutex::new(Behaviour::Run),
             starts: AtomicUsize::new(0),
             requests: Mutex::default(),
+            assignments: Mutex::default(),
             storage: Disks::default(),
             images: Mutex::new(vec![demo]),
             displays: Mutex::default(),
             events: broadcast::channel(64).0,
         };
-        let mut agent = Self { script: Arc::new(script), credentials, address, runtime: None };
+        let keys = Keys::new(credentials.clone());
+        let script = Arc::new(script);
+        let mut agent = Self { script, credentials, keys, address, runtime: None };
         agent.come_up();
         agent
     }
 
     pub(crate) fn endpoint(&self) -> String {
         format!("https://{}", self.address)
+    }
+
+    pub(crate) fn keys(&self) -> Keys {
+        self.keys.clone()
     }
 
     pub(crate) fn credential(&self, name: &str) -> String {
@@ -129,7 +140,7 @@ impl Agent {
         let tls = ServerTlsConfig::new()
             .identity(identity)
             .client_ca_root(Certificate::from_pem(self.credential("ca.pem")));
-        let (script, address) = (Arc::clone(&self.script), self.address);
+        let (script, keys, address) = (Arc::clone(&self.script), self.keys(), self.address);
         runtime.spawn(async move {
             let listener = loop {
                 // The last life's sockets may still be closing.
@@ -142,6 +153,8 @@ impl Agent {
                 .tls_config(tls)
                 .unwrap()
                 .add_service(HostStorageServer::new(script.storage.clone()))
+                .add_service(HostStatsServer::new(Numbers))
+                .add_service(HostKeysServer::new(keys))
                 .add_service(HostAgentServer::from_arc(script));
             server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
         });
@@ -198,7 +211,10 @@ impl Script {
     fn tell(&self, desktop: &HostDesktop) {
         // Nobody may be watching.
         self.events
-            .send(HostDesktopEvent { event: Some(Event::Desktop(desktop.clone())) })
+            .send(HostDesktopEvent {
+                event: Some(Event::Desktop(desktop.clone())),
+                ..Default::default()
+            })
             .unwrap_or_default();
     }
 
@@ -207,8 +223,9 @@ impl Script {
             number: request.number,
             epoch: request.epoch,
             label: request.label.clone(),
-            state: DesktopState::Running.into(),
-            version: "1".into(),
+            state: if request.warm { DesktopState::Warm } else { DesktopState::Running }.into(),
+            warm: request.warm,
+            version: self.version(),
             mac: "54:52:00:00:00:01".into(),
             ip: "10.77.0.2".into(),
             ..Default::default()
@@ -217,6 +234,17 @@ impl Script {
         self.storage.mount(request);
         self.tell(&desktop);
         desktop
+    }
+
+    /// Of its first image.
+    fn version(&self) -> String {
+        self.images.lock().unwrap().first().map(|image| image.version.clone()).unwrap_or_default()
+    }
+
+    /// Those that nobody has yet.
+    pub(crate) fn warm(&self) -> Vec<HostDesktop> {
+        let desktops = self.desktops.lock().unwrap();
+        desktops.values().filter(|desktop| desktop.warm).cloned().collect()
     }
 
     async fn perform(&self, request: &StartHostDesktopRequest) -> Result<HostDesktop, Status> {
@@ -228,6 +256,7 @@ impl Script {
                 number: request.number,
                 epoch: request.epoch,
                 label: request.label.clone(),
+                warm: request.warm,
                 state: DesktopState::Failed.into(),
                 failure: Some(failure),
                 ..Default::default()
@@ -246,6 +275,7 @@ type Boxed<T> = BoxStream<'static, Result<T, Status>>;
 #[async_trait]
 impl HostAgent for Script {
     type StartDesktopStream = Boxed<v1::StartHostDesktopResponse>;
+    type AssignDesktopStream = Boxed<v1::StartHostDesktopResponse>;
     type WatchDesktopsStream = Boxed<HostDesktopEvent>;
     type ExecStream = Boxed<v1::ExecResponse>;
     type ConnectDisplayStream = Boxed<v1::DisplayChunk>;
@@ -254,7 +284,10 @@ impl HostAgent for Script {
         &self,
         _: Request<v1::GetHostRequest>,
     ) -> Result<Response<v1::HostInfo>, Status> {
+        let (storage_id, storage_shared) = self.storage.on.lock().unwrap().clone();
         Ok(Response::new(v1::HostInfo {
+            storage_id,
+            storage_shared,
             name: "h1".into(),
             cpus: 4,
             memory_bytes: 16 << 30,
@@ -300,6 +333,31 @@ impl HostAgent for Script {
         Ok(Response::new(begin.chain(stream::iter([end])).boxed()))
     }
 
+    async fn assign_desktop(
+        &self,
+        request: Request<v1::AssignHostDesktopRequest>,
+    ) -> Result<Response<Self::AssignDesktopStream>, Status> {
+        let request = request.into_inner();
+        self.assignments.lock().unwrap().push(request.clone());
+        let given = {
+            let mut desktops = self.desktops.lock().unwrap();
+            let there = desktops.get_mut(&request.number);
+            let there = there.ok_or_else(|| Status::not_found("no such desktop"))?;
+            if there.epoch == request.warm_epoch {
+                (there.epoch, there.warm) = (request.epoch, false);
+                there.label.clone_from(&request.label);
+                there.set_state(DesktopState::Running);
+            }
+            if there.epoch != request.epoch {
+                return Err(Status::failed_precondition("another epoch"));
+            }
+            there.clone()
+        };
+        self.tell(&given);
+        let message = Some(Message::Desktop(given));
+        Ok(Response::new(stream::iter([Ok(v1::StartHostDesktopResponse { message })]).boxed()))
+    }
+
     async fn stop_desktop(
         &self,
         request: Request<v1::StopHostDesktopRequest>,
@@ -307,6 +365,27 @@ impl HostAgent for Script {
         let desktop = self.end_as(request.get_ref().number, DesktopState::Gone, "STOPPED");
         let desktop = desktop.ok_or_else(|| Status::not_found("no such desktop"))?;
         Ok(Response::new(v1::StopHostDesktopResponse { desktop: Some(desktop) }))
+    }
+
+    async fn freeze_desktop(
+        &self,
+        _: Request<v1::FreezeHostDesktopRequest>,
+    ) -> Result<Response<HostDesktop>, Status> {
+        Err(Status::unimplemented("no processes here"))
+    }
+
+    async fn thaw_desktop(
+        &self,
+        _: Request<v1::ThawHostDesktopRequest>,
+    ) -> Result<Response<HostDesktop>, Status> {
+        Err(Status::unimplemented("no processes here"))
+    }
+
+    async fn set_desktop_limits(
+        &self,
+        _: Request<v1::SetHostDesktopLimitsRequest>,
+    ) -> Result<Response<HostDesktop>, Status> {
+        Err(Status::unimplemented("no processes here"))
     }
 
     async fn get_desktop(
@@ -334,7 +413,9 @@ impl HostAgent for Script {
             self.desktops.lock().unwrap().values().cloned().map(Event::Desktop).collect();
         let first = there.into_iter().chain([Event::Synced(true)]);
         let first = stream::iter(
-            first.map(|event| Ok(HostDesktopEvent { event: Some(event) })).collect::<Vec<_>>(),
+            first
+                .map(|event| Ok(HostDesktopEvent { event: Some(event), ..Default::default() }))
+                .collect::<Vec<_>>(),
         );
         let then = stream::unfold(events, |mut events| async {
             Some((Ok(events.recv().await.ok()?), events))

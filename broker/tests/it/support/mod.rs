@@ -1,10 +1,13 @@
 //! A broker, a host and their clients.
 
 mod agent;
+mod keys;
 mod socket;
+mod stats;
 mod storage;
 
 use std::{
+    net::SocketAddr,
     path::Path,
     sync::{
         Arc,
@@ -22,7 +25,8 @@ use rolltop_broker::{
     offline,
 };
 use rolltop_proto::v1::{
-    self, broker_client::BrokerClient, start_desktop_response::Message,
+    self, audit_client::AuditClient, broker_client::BrokerClient, hosts_client::HostsClient,
+    people_client::PeopleClient, start_desktop_response::Message, stats_client::StatsClient,
     storage_client::StorageClient,
 };
 use tempfile::TempDir;
@@ -32,6 +36,7 @@ use tonic::{
 };
 
 pub(crate) use agent::{Agent, Behaviour};
+pub(crate) use keys::new_key;
 pub(crate) use socket::{Socket, connect_tls};
 pub(crate) use storage::Gate;
 
@@ -60,6 +65,7 @@ impl Clock for MovedClock {
 pub(crate) struct House {
     pub dir: TempDir,
     pub agent: Agent,
+    pub others: Vec<Agent>,
     pub clock: Arc<MovedClock>,
     config: String,
     daemon: Option<Daemon>,
@@ -74,6 +80,22 @@ impl House {
 
     /// With more lines of configuration.
     pub(crate) async fn with(more: &str) -> Self {
+        Self::build(more, &[]).await
+    }
+
+    /// And a second host, "h2".
+    pub(crate) async fn with_two_hosts(more: &str) -> Self {
+        let house = Self::build(more, &["h2"]).await;
+        let mut olga = house.sign_in("olga").await;
+        loop_until("both hosts are ready", async || {
+            let hosts = [house.host(&mut olga, "h1").await, house.host(&mut olga, "h2").await];
+            hosts.iter().all(|host| host.state() == v1::HostState::Ready).then_some(())
+        })
+        .await;
+        house
+    }
+
+    async fn build(more: &str, others: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
         let state = dir.path().join("state");
         let config =
@@ -84,10 +106,29 @@ impl House {
             offline(&parsed, &words, &format!("{PASSWORD}\n")).await;
         }
         let agent = Agent::new(&parsed, dir.path(), "h1").await;
-        let mut house = Self { dir, agent, clock: Arc::default(), config, daemon: None, port: 0 };
+        let mut house = Self {
+            agent,
+            others: Vec::new(),
+            clock: Arc::default(),
+            config,
+            daemon: None,
+            port: 0,
+            dir,
+        };
+        for name in others {
+            house.others.push(Agent::new(&parsed, house.dir.path(), name).await);
+        }
         house.start_broker().await;
         house.host_is(v1::HostState::Ready).await;
         house
+    }
+
+    /// The agent of a host.
+    pub(crate) fn agent_of(&mut self, host: &str) -> &mut Agent {
+        match host {
+            "h1" => &mut self.agent,
+            _ => &mut self.others[0],
+        }
     }
 
     pub(crate) fn parsed_config(&self) -> Config {
@@ -99,6 +140,14 @@ impl House {
         let daemon = Daemon::start(self.parsed_config(), clock).await.unwrap();
         self.port = daemon.address().port();
         self.daemon = Some(daemon);
+    }
+
+    pub(crate) fn daemon(&self) -> &Daemon {
+        self.daemon.as_ref().unwrap()
+    }
+
+    pub(crate) fn metrics_address(&self) -> SocketAddr {
+        self.daemon().metrics_address().unwrap()
     }
 
     pub(crate) async fn stop_daemon(&mut self) {
@@ -117,6 +166,15 @@ impl House {
         .await;
     }
 
+    /// The broker, with a role given on its machine; and whose it is, signed in.
+    pub(crate) async fn promoted(&mut self, name: &str, role: &str) -> User {
+        self.stop_broker().await;
+        let words = ["rolltop-broker", "user", "set-role", name, role];
+        offline(&self.parsed_config(), &words, "").await;
+        self.start_broker().await;
+        self.sign_in(name).await
+    }
+
     pub(crate) fn ca(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("state/ca.pem")).unwrap()
     }
@@ -125,7 +183,7 @@ impl House {
         BrokerClient::new(self.channel().await)
     }
 
-    async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(self.ca()))
             .domain_name("localhost");
@@ -135,9 +193,24 @@ impl House {
 
     pub(crate) async fn sign_in(&self, name: &str) -> User {
         let mut client = self.client().await;
-        let request = v1::SignInRequest { name: name.into(), password: PASSWORD.into() };
+        let request = v1::SignInRequest {
+            name: name.into(),
+            password: PASSWORD.into(),
+            ..Default::default()
+        };
         let token = client.sign_in(request).await.unwrap().into_inner().token;
-        User { client, storage: StorageClient::new(self.channel().await), token }
+        let channel = self.channel().await;
+        let stats = StatsClient::new(channel.clone());
+        let audit = AuditClient::new(channel.clone());
+        let people = PeopleClient::new(channel.clone());
+        let (storage, hosts) = (StorageClient::new(channel.clone()), HostsClient::new(channel));
+        User { client, stats, storage, hosts, audit, people, token }
+    }
+
+    pub(crate) async fn host(&self, operator: &mut User, name: &str) -> v1::Host {
+        let request = operator.ask(v1::ListHostsRequest {});
+        let hosts = operator.client.list_hosts(request).await.unwrap().into_inner().hosts;
+        hosts.into_iter().find(|host| host.name == name).unwrap()
     }
 
     pub(crate) async fn host_is(&self, state: v1::HostState) -> v1::Host {
@@ -170,6 +243,10 @@ pub(crate) fn read(dir: &Path, name: &str) -> String {
 pub(crate) struct User {
     pub client: BrokerClient<Channel>,
     pub storage: StorageClient<Channel>,
+    pub stats: StatsClient<Channel>,
+    pub hosts: HostsClient<Channel>,
+    pub audit: AuditClient<Channel>,
+    pub people: PeopleClient<Channel>,
     pub token: String,
 }
 

@@ -20,6 +20,10 @@ pub(crate) struct Socket(WebSocketStream<TlsStream<TcpStream>>);
 
 /// HTTP/1.1 over TLS to the broker.
 pub(crate) async fn connect_tls(house: &House) -> TlsStream<TcpStream> {
+    tls_over(house, TcpStream::connect(("127.0.0.1", house.port)).await.unwrap()).await
+}
+
+async fn tls_over(house: &House, stream: TcpStream) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(house.ca().as_bytes()).unwrap()).unwrap();
     let config =
@@ -28,7 +32,6 @@ pub(crate) async fn connect_tls(house: &House) -> TlsStream<TcpStream> {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-    let stream = TcpStream::connect(("127.0.0.1", house.port)).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
 }
@@ -46,6 +49,12 @@ impl Socket {
             client_async(Self::request(house, ticket), connect_tls(house).await).await.unwrap();
         assert_eq!(response.headers()["sec-websocket-protocol"], "binary");
         Self(socket)
+    }
+
+    /// Over a connection that is there.
+    pub(crate) async fn open_over(house: &House, ticket: &str, stream: TcpStream) -> Self {
+        let stream = tls_over(house, stream).await;
+        Self(client_async(Self::request(house, ticket), stream).await.unwrap().0)
     }
 
     /// The status of an upgrade that is refused.

@@ -30,6 +30,10 @@ pub(crate) struct Disks {
     pub refusal: Arc<Mutex<Option<Status>>>,
     /// Work that reached the host, by name.
     pub asked: Arc<Mutex<Vec<&'static str>>>,
+    /// What has them, and whether other hosts reach it.
+    pub on: Arc<Mutex<(String, bool)>>,
+    /// Who holds them all; none: nobody.
+    pub holder: Arc<Mutex<Option<String>>>,
     /// Exports that were not read to their end.
     pub given_up: Arc<Mutex<usize>>,
 }
@@ -145,6 +149,17 @@ impl HostStorage for Disks {
         request: Request<v1::GetVolumeRequest>,
     ) -> Result<Response<v1::Volume>, Status> {
         self.volume(&key(request.into_inner().id)).map(Response::new)
+    }
+
+    async fn get_fence(
+        &self,
+        request: Request<v1::GetFenceRequest>,
+    ) -> Result<Response<v1::Fence>, Status> {
+        self.volume(&key(request.into_inner().id))?;
+        let holder = self.holder.lock().unwrap().clone();
+        let held = holder.is_some();
+        let holder = holder.unwrap_or_default();
+        Ok(Response::new(v1::Fence { held, holder, watch: None }))
     }
 
     async fn grow_volume(

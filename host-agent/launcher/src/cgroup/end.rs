@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rolltop_fail_points as fail_points;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -14,7 +15,7 @@ use super::{Cgroup, CgroupError, children, read, write};
 
 /// How long to wait before another try where the kernel offers no event:
 /// between the end of a process and its leaving a version 1 cgroup.
-const PAUSE: Duration = Duration::from_millis(1);
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
 // === impl Cgroup ===
 
@@ -28,7 +29,11 @@ impl Cgroup {
         if let Some(directory) = &self.unified {
             let kill = directory.join("cgroup.kill");
             match write(&kill, "1") {
-                Ok(()) => wait_until_empty(directory, deadline)?,
+                Ok(()) => {
+                    // A process frozen by version 1 dies when it is thawed.
+                    self.set_legacy_freezer("THAWED")?;
+                    wait_until_empty(directory, deadline)?;
+                }
                 // Gone, or a kernel before 5.14.
                 Err(CgroupError::File { source, .. })
                     if source.kind() == io::ErrorKind::NotFound => {}
@@ -57,9 +62,9 @@ impl Cgroup {
         if self.procs()?.is_empty() {
             return Ok(());
         }
-        self.freeze(true)?;
+        self.set_legacy_freezer("FROZEN")?;
         let signalled = self.signal_each();
-        self.freeze(false)?;
+        self.set_legacy_freezer("THAWED")?;
         loop {
             let victims = signalled.as_ref().map_or(&[][..], Vec::as_slice);
             for victim in victims {
@@ -100,17 +105,6 @@ impl Cgroup {
         }
         Ok(victims)
     }
-
-    fn freeze(&self, frozen: bool) -> Result<(), CgroupError> {
-        let Some(directory) = self.legacy_directory("freezer") else { return Ok(()) };
-        let state = directory.join("freezer.state");
-        match write(&state, if frozen { "FROZEN" } else { "THAWED" }) {
-            Err(CgroupError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Ok(())
-            }
-            result => result,
-        }
-    }
 }
 
 /// Waits for `populated 0` in `cgroup.events`, which the kernel announces.
@@ -138,14 +132,18 @@ fn wait_until_empty(directory: &Path, deadline: Instant) -> Result<(), CgroupErr
     }
 }
 
-fn read_again(file: &fs::File) -> io::Result<String> {
+pub(super) fn read_again(file: &fs::File) -> io::Result<String> {
     let mut text = [0; 256];
     let length = rustix::io::pread(file, &mut text, 0)?;
     Ok(String::from_utf8_lossy(&text[..length]).into_owned())
 }
 
 /// Waits for an event. `false`: the deadline came first.
-fn poll_until(file: &impl AsFd, events: PollFlags, deadline: Instant) -> io::Result<bool> {
+pub(super) fn poll_until(
+    file: &impl AsFd,
+    events: PollFlags,
+    deadline: Instant,
+) -> io::Result<bool> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
@@ -161,7 +159,9 @@ fn poll_until(file: &impl AsFd, events: PollFlags, deadline: Instant) -> io::Res
 /// Removes the leaves first.
 fn remove_tree(directory: &Path, deadline: Instant) -> Result<(), CgroupError> {
     loop {
-        match fs::remove_dir(directory) {
+        let removed = fs::remove_dir(directory);
+        fail_points::pass("remove control group directory");
+        match removed {
             Ok(()) => return Ok(()),
             Err(error) if super::gone(&error) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use rolltop_fail_points as fail_points;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 
@@ -17,6 +18,7 @@ pub(super) fn make_directory(path: &Path) -> Result<(), CgroupError> {
         }
         result => result,
     };
+    fail_points::pass("make control group");
     match attempt {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -65,6 +65,37 @@ pub(super) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), C
     Ok(())
 }
 
+/// Takes back memory until the new limit fits. Version 2 would kill where
+/// version 1 says `EBUSY`.
+pub(super) fn make_room(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), CgroupError> {
+    let limit = resources.memory().and_then(|memory| memory.limit());
+    let Some(limit) = limit.and_then(|limit| u64::try_from(limit).ok()) else { return Ok(()) };
+    let used = || cgroup.usage().map(|usage| usage.memory_bytes.unwrap_or(0));
+    let room = match cgroup.controller("memory")? {
+        // The kernel reclaims before the write returns (`memory_high_write` in
+        // `mm/memcontrol.c`), and kills nothing.
+        Home::Unified(directory) => {
+            let high = directory.join("memory.high");
+            write(&high, &limit.to_string())?;
+            let used = used();
+            write(&high, "max")?;
+            used? <= limit
+        }
+        Home::Legacy(directory) => {
+            match write(&directory.join("memory.limit_in_bytes"), &limit.to_string()) {
+                Ok(()) => true,
+                Err(CgroupError::File { source, .. })
+                    if source.kind() == io::ErrorKind::ResourceBusy =>
+                {
+                    false
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    if room { Ok(()) } else { Err(CgroupError::InUse { used: used()?, limit }) }
+}
+
 fn apply_memory(cgroup: &Cgroup, memory: &LinuxMemory) -> Result<(), CgroupError> {
     match cgroup.controller("memory")? {
         Home::Unified(directory) => {

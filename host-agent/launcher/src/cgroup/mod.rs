@@ -13,9 +13,11 @@
 //! of 10 ms and more; for the writer's own thread it does not
 //! (`cgroup_procs_write_start` in `kernel/cgroup/cgroup.c`).
 
+mod detail;
 mod device_rules;
 mod end;
 mod files;
+mod freeze;
 mod hierarchies;
 mod limits;
 mod usage;
@@ -30,6 +32,7 @@ use oci_spec::runtime::LinuxResources;
 use rustix::process::Pid;
 use thiserror::Error;
 
+pub use detail::{Pressure, Pressures, Stall};
 use files::{children, collect_procs, gone, make_directory, open_directory, read, write};
 pub use hierarchies::{Hierarchies, Layout};
 pub use usage::Usage;
@@ -86,6 +89,20 @@ pub enum CgroupError {
         /// Its text, or the line that matters.
         text: String,
     },
+    /// It uses more than it shall be allowed; nothing was changed.
+    #[error("{used} bytes of memory are in use: {limit} are too few")]
+    InUse {
+        /// Now, bytes, after the kernel took back what it could.
+        used: u64,
+        /// As wanted, bytes.
+        limit: u64,
+    },
+    /// A process could not be held still in time.
+    #[error("cgroup {path} is not frozen yet")]
+    NotFrozen {
+        /// Its directory.
+        path: PathBuf,
+    },
     /// Processes were left when time was up.
     #[error("cgroup {path} is not empty yet")]
     NotEmpty {
@@ -101,6 +118,9 @@ pub enum CgroupError {
 pub struct Cgroup {
     unified: Option<PathBuf>,
     legacy: Vec<LegacyDirectory>,
+    /// Of the version 1 hierarchy where other runtimes freeze, even where
+    /// version 2 could; see [`Cgroup::thaw`].
+    freezer: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,7 +194,23 @@ impl Cgroup {
                 path: hierarchy.mount.join(&relative),
             })
             .collect();
-        Ok(Self { unified, legacy })
+        let freezer = hierarchies
+            .legacy
+            .iter()
+            .find(|hierarchy| hierarchy.controllers.iter().any(|name| name == "freezer"))
+            .map(|hierarchy| hierarchy.mount.join(&relative));
+        Ok(Self { unified, legacy, freezer })
+    }
+
+    /// Sets limits anew while it is used; what `resources` leaves out stays.
+    ///
+    /// # Errors
+    /// [`CgroupError::InUse`]: more memory is used than shall be allowed. The
+    /// limits before it are set then.
+    pub fn set_limits(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
+        limits::refuse(resources)?;
+        limits::make_room(self, resources)?;
+        limits::apply(self, resources)
     }
 
     /// Moves a process in, with all its threads. This is slow (see the module's

@@ -65,7 +65,7 @@ impl Cgroup {
     }
 }
 
-fn number(path: &Path) -> Result<Option<u64>, CgroupError> {
+pub(super) fn number(path: &Path) -> Result<Option<u64>, CgroupError> {
     let Some(text) = read_if_there(path)? else { return Ok(None) };
     match text.trim().parse() {
         Ok(number) => Ok(Some(number)),
@@ -86,7 +86,7 @@ fn keyed(path: &Path, key: &str) -> Result<Option<u64>, CgroupError> {
     }
 }
 
-fn read_if_there(path: &Path) -> Result<Option<String>, CgroupError> {
+pub(super) fn read_if_there(path: &Path) -> Result<Option<String>, CgroupError> {
     match read(path) {
         Ok(text) => Ok(Some(text)),
         Err(CgroupError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {

@@ -115,6 +115,8 @@ impl NamespacePlan {
         let of = |kind: LinuxNamespaceType| self.new & kind as u64 != 0;
         let private = if key.starts_with("net.") {
             of(LinuxNamespaceType::Network)
+        } else if key.starts_with("user.") {
+            of(LinuxNamespaceType::User)
         } else if key.starts_with("fs.mqueue.")
             || key.starts_with("kernel.msg")
             || key.starts_with("kernel.shm")

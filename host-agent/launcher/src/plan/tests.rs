@@ -171,7 +171,10 @@ fn own_file_systems_keep_their_options() {
 fn sysctls_of_new_namespaces_are_planned() {
     let mut config = base();
     config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "network" }));
-    config["linux"]["sysctl"] = json!({ "net.ipv4.ip_forward": "0" });
+    config["linux"]["sysctl"] =
+        json!({ "net.ipv4.ip_forward": "0", "user.max_inotify_watches": "9" });
     let plan = plan(&config).unwrap();
-    assert_eq!(plan.sysctls, [(PathBuf::from("net/ipv4/ip_forward"), "0".to_owned())]);
+    let sysctl = |path: &str, value: &str| (PathBuf::from(path), value.to_owned());
+    let expected = [sysctl("net/ipv4/ip_forward", "0"), sysctl("user/max_inotify_watches", "9")];
+    assert_eq!(plan.sysctls, expected);
 }

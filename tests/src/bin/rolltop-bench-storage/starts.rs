@@ -120,6 +120,7 @@ async fn start_all(
         more: Default::default(),
         credentials: None,
         home_parents: Vec::new(),
+        environment: Vec::new(),
     };
     let agent = Agent::start(settings).await?;
     let started = rounds(place, &agent, kinds, report).await;

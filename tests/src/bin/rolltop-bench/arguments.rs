@@ -2,12 +2,12 @@
 
 use std::{fs, path::PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Parser;
 use tempfile::TempDir;
 
-/// Measures how long desktops take to come and go, beside `runc` and the
-/// forerunner's shell steps.
+/// Measures how long desktops take to come and go, beside the bare system calls,
+/// other ways to have a container, and the forerunner's shell steps.
 #[derive(Debug, Parser)]
 #[command(name = "rolltop-bench", version)]
 pub(crate) struct Arguments {
@@ -33,6 +33,17 @@ pub(crate) struct Arguments {
     /// An OCI runtime to compare with
     #[arg(long, value_name = "FILE", default_value = "/usr/sbin/runc")]
     pub(crate) runc: PathBuf,
+    /// Measure again while so many small desktops are alive; may be repeated, in
+    /// growing order
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) alive: Vec<u32>,
+    /// With --alive: look at the agent for so long while all are idle
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    pub(crate) idle: u64,
+    /// Let so many small desktops come and go, eight at a time, and look at what
+    /// the agent has then
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub(crate) cycles: u32,
     /// Write the figures here too
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -44,6 +55,17 @@ impl Arguments {
     pub(crate) fn images(&self) -> anyhow::Result<PathBuf> {
         let path = &self.images;
         path.canonicalize().with_context(|| format!("no image store at {}", path.display()))
+    }
+
+    /// A program of this project, beside this one.
+    pub(crate) fn program(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let dir = match &self.programs {
+            Some(dir) => dir.canonicalize().context("no such --programs")?,
+            None => std::env::current_exe()?.parent().context("it lies nowhere")?.to_owned(),
+        };
+        let path = dir.join(name);
+        ensure!(path.is_file(), "{} is missing: build rolltop-tests first", path.display());
+        Ok(path)
     }
 
     /// A new directory to work in; removed when dropped.

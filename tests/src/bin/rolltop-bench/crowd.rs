@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+use rolltop_proto::v1::Phase;
 use rolltop_tests::{
     bench::{Report, Unit},
     client, display,
@@ -13,7 +15,9 @@ use tokio::task::JoinSet;
 
 use crate::{
     arguments::Arguments,
-    names::{DEMOS_DRAWN, SMALLS_FAILED},
+    names::{self, AT_ONCE, DEMOS_DRAWN, SMALL, SMALLS_FAILED},
+    peers::Peer,
+    rounds,
     stage::Stage,
 };
 
@@ -36,6 +40,8 @@ struct Crowd {
     wall: Duration,
     /// Each desktop's own time.
     each: Sample,
+    /// Until each desktop's init ran.
+    inits: Sample,
     failures: Vec<String>,
     /// Of the agent while all were up.
     memory: Memory,
@@ -61,6 +67,8 @@ pub(crate) async fn measure(
         report.add_time("50 small at once: all answer", smalls.wall);
         let each = smalls.each.values().iter().copied();
         report.add("50 small at once: each answers", Unit::Millis, each);
+        let inits = smalls.inits.values().iter().copied();
+        report.add(names::init(AT_ONCE, SMALL), Unit::Millis, inits);
         report.add(SMALLS_FAILED, Unit::Count, [smalls.failures.len() as f64]);
         report.add_time("50 small at once: all released", smalls.released);
         report.failures.extend(smalls.failures);
@@ -69,6 +77,24 @@ pub(crate) async fn measure(
         let rss = per_desktop(smalls.memory.rss_kib, alone.rss_kib);
         report.add("agent per desktop of 50, PSS", Unit::Kib, [pss]);
         report.add("agent per desktop of 50, RSS", Unit::Kib, [rss]);
+    }
+    Ok(())
+}
+
+/// Peers, each many at once.
+pub(crate) async fn peers(
+    arguments: &Arguments,
+    peers: &[Peer],
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    for _ in 0..arguments.crowds {
+        for peer in peers {
+            let mut figures = Report::default();
+            peer.crowd(AT_ONCE, &mut figures).await.with_context(|| peer.name())?;
+            report.merge(figures);
+            let ours = names::init(AT_ONCE, SMALL);
+            report.compare(&names::init(AT_ONCE, peer.name()), ours);
+        }
     }
     Ok(())
 }
@@ -83,24 +109,26 @@ async fn gather(stage: &Stage, image: &str, count: u32, until: Until) -> anyhow:
         starts.spawn(async move {
             let epoch = request.epoch;
             let up = async {
-                client::start(&mut api, request).await?;
+                let started = client::start(&mut api, request).await?;
+                let init = rounds::ended(&started.desktop, Phase::Container)?.1;
                 if until == Until::Drawn {
                     let stream = display::connect(&mut api, number, epoch).await?;
                     rfb::watch(stream, begun, DRAWN_LIMIT).await?;
                 }
-                anyhow::Ok(begun.elapsed())
+                anyhow::Ok((begun.elapsed(), init))
             };
             (number, epoch, up.await)
         });
     }
     let mut up = Vec::new();
-    let mut each = Sample::default();
+    let (mut each, mut inits) = (Sample::default(), Sample::default());
     let mut failures = Vec::new();
     while let Some(started) = starts.join_next().await {
         let (number, epoch, result) = started?;
         match result {
-            Ok(elapsed) => {
+            Ok((elapsed, init)) => {
                 each.push_time(elapsed);
+                inits.push_time(init);
                 up.push((number, epoch));
             }
             Err(error) => failures.push(format!("desktop {number}: {error:#}")),
@@ -120,5 +148,5 @@ async fn gather(stage: &Stage, image: &str, count: u32, until: Until) -> anyhow:
             failures.push(format!("{error:#}"));
         }
     }
-    Ok(Crowd { wall, each, failures, memory, released: begun.elapsed() })
+    Ok(Crowd { wall, each, inits, failures, memory, released: begun.elapsed() })
 }

@@ -1,5 +1,6 @@
-//! `rolltop-bench`: how long a desktop takes to come and to go, beside `runc`
-//! and beside the steps of the forerunner, in one run on one machine.
+//! `rolltop-bench`: how long a desktop takes to come and to go, beside the bare
+//! system calls, other ways to have a container and the steps of the forerunner,
+//! in one run on one machine.
 //!
 //! It works on a machine of its own (fresh namespaces, see
 //! `rolltop_tests::isolation`) and a directory of its own, and says what it
@@ -8,14 +9,14 @@
 #![forbid(unsafe_code)]
 
 mod aims;
+mod alive;
 mod arguments;
 mod crowd;
 mod names;
+mod peers;
 mod rounds;
-mod runc;
 mod shell;
 mod stage;
-mod the_forerunner;
 
 use std::process::ExitCode;
 
@@ -23,12 +24,15 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use rolltop_tests::{
     bench::{Report, Unit},
-    isolation,
+    client, isolation,
     machine::{Change, Scope, Snapshot},
     memory::Memory,
 };
 
 use crate::{arguments::Arguments, stage::Stage};
+
+/// Its root is what peers get.
+const DONOR: u32 = 2;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -76,7 +80,18 @@ async fn run(arguments: &Arguments, name: &str) -> anyhow::Result<()> {
 }
 
 async fn measure(arguments: &Arguments, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
-    rounds::measure(arguments, stage, report).await?;
+    let mut api = stage.api.clone();
+    let donor = client::volatile(DONOR, stage.epoch(), &stage.small);
+    let epoch = donor.epoch;
+    client::start(&mut api, donor).await.context("no desktop whose root peers can have")?;
+    let (peers, missing) = peers::all(arguments, stage, DONOR).await?;
+    missing.iter().for_each(|line| println!("{line}"));
+    rounds::measure(arguments, stage, &peers, report).await?;
+    crowd::peers(arguments, &peers, report).await?;
+    alive::measure(arguments, stage, &peers, report).await?;
+    client::stop(&mut api, DONOR, epoch).await?;
+    alive::cycles(arguments, stage, report).await?;
+
     let alone = Memory::of(stage.agent.pid()?)?;
     report.add("agent with no desktop, PSS", Unit::Kib, [alone.pss_kib as f64]);
     report.add("agent with no desktop, RSS", Unit::Kib, [alone.rss_kib as f64]);

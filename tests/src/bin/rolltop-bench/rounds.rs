@@ -1,10 +1,10 @@
-//! One desktop at a time, each beside the references: machines are noisy, and
-//! only neighbours in time can be compared.
+//! One desktop at a time, each beside its peers: machines are noisy, and only
+//! neighbours in time can be compared.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rolltop_proto::v1::{HostDesktop, Phase, StartHostDesktopRequest};
+use rolltop_proto::v1::{AssignHostDesktopRequest, HostDesktop, Phase, StartHostDesktopRequest};
 use rolltop_tests::{
     bench::{Report, Unit},
     client, display, rfb,
@@ -13,20 +13,14 @@ use rolltop_tests::{
 use crate::{
     arguments::Arguments,
     crowd::DRAWN_LIMIT,
-    names::{
-        ANSWERS, DRAWN, FORERUNNER_INIT, FORERUNNER_RELEASED, INIT, PHASE_CONTAINER, RELEASED,
-        RUNC_INIT,
-    },
-    runc::Runc,
+    names::{self, ANSWERS, DRAWN, FORERUNNER, INIT, PHASE_CONTAINER, RELEASED, SMALL, SMALL_INIT},
+    peers::Peer,
     stage::{RUNC, Stage},
-    the_forerunner::Forerunner,
 };
 
 /// Before anything counts: templates, caches, mounts that are made once.
 const WARM_UPS: u32 = 2;
 const NUMBER: u32 = 1;
-/// Its root is what `runc run` gets.
-const DONOR: u32 = 2;
 
 const PHASES: [(Phase, &str); 5] = [
     (Phase::Disk, "phase disk"),
@@ -36,29 +30,28 @@ const PHASES: [(Phase, &str); 5] = [
     (Phase::Display, "phase display"),
 ];
 
+/// On a host without other desktops.
 pub(crate) async fn measure(
     arguments: &Arguments,
     stage: &Stage,
+    peers: &[Peer],
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let mut api = stage.api.clone();
-    let donor = client::volatile(DONOR, stage.epoch(), &stage.small);
-    let epoch = donor.epoch;
-    client::start(&mut api, donor).await.context("no desktop for runc to copy")?;
-    let runc = Runc::prepare(arguments, stage, DONOR)?;
-    let forerunner = Forerunner::new(stage);
-    forerunner.prepare().await?;
     for round in 0..WARM_UPS + arguments.runs {
         let mut figures = Report::default();
         demo(stage, &mut figures).await?;
-        runc.measure(&mut figures).await?;
+        warm(stage, &mut figures).await?;
+        small(stage, "", &mut figures).await?;
+        for peer in peers {
+            peer.measure("", &mut figures).await.with_context(|| peer.name())?;
+            figures.compare(INIT, names::init("", FORERUNNER));
+            figures.compare(&names::init("", peer.name()), INIT);
+        }
         through_runc(stage, &mut figures).await?;
-        forerunner.measure(round, &mut figures).await?;
         if round >= WARM_UPS {
             report.merge(figures);
         }
     }
-    client::stop(&mut api, DONOR, epoch).await?;
     Ok(())
 }
 
@@ -77,15 +70,63 @@ async fn demo(stage: &Stage, figures: &mut Report) -> anyhow::Result<()> {
         let (begin, end) = ended(&started.desktop, phase)?;
         figures.add_time(name, end - begin);
     }
-    figures.compare(PHASE_CONTAINER, RUNC_INIT);
     figures.add_time(INIT, ended(&started.desktop, Phase::Container)?.1);
-    figures.compare(INIT, FORERUNNER_INIT);
     figures.add_time(ANSWERS, started.elapsed);
     figures.add_time("first frame", seen.first_frame);
     figures.add_time(DRAWN, seen.drawn);
     figures.add("frames until drawn", Unit::Count, [f64::from(seen.frames)]);
     figures.add_time(RELEASED, released);
-    figures.compare(RELEASED, FORERUNNER_RELEASED);
+    figures.compare(RELEASED, names::released(FORERUNNER));
+    Ok(())
+}
+
+/// A desktop that was made ahead gets its user, a moment after one was started
+/// for its user.
+async fn warm(stage: &Stage, figures: &mut Report) -> anyhow::Result<()> {
+    let mut api = stage.api.clone();
+    let request = client::warm(client::volatile(NUMBER, stage.epoch(), &stage.demo));
+    let warm_epoch = request.epoch;
+    client::start(&mut api, request).await?;
+    let epoch = stage.epoch();
+    let request = AssignHostDesktopRequest { warm_epoch, ..client::assignment(NUMBER, epoch) };
+    let begun = Instant::now();
+    let given = client::assign(&mut api, request).await?;
+    let stream = display::connect(&mut api, NUMBER, epoch).await?;
+    let seen = rfb::watch(stream, begun, DRAWN_LIMIT).await?;
+    client::stop(&mut api, NUMBER, epoch).await?;
+    let (answers, drawn) = (names::warm(ANSWERS), names::warm(DRAWN));
+    figures.add_time(answers.clone(), given.elapsed);
+    figures.compare(&answers, ANSWERS);
+    figures.add_time(names::warm("session begun"), ended(&given.desktop, Phase::Session)?.1);
+    figures.add_time(drawn.clone(), seen.drawn);
+    figures.compare(&drawn, DRAWN);
+    Ok(())
+}
+
+/// A small desktop comes and goes; in this `situation`.
+pub(crate) async fn small(
+    stage: &Stage,
+    situation: &str,
+    figures: &mut Report,
+) -> anyhow::Result<()> {
+    let mut api = stage.api.clone();
+    let request = client::volatile(NUMBER, stage.epoch(), &stage.small);
+    let epoch = request.epoch;
+    let started = client::start(&mut api, request).await?;
+    let released = client::stop(&mut api, NUMBER, epoch).await?;
+    let name = names::init(situation, SMALL);
+    figures.add_time(name.clone(), ended(&started.desktop, Phase::Container)?.1);
+    let empty = (!situation.is_empty()).then_some(SMALL_INIT);
+    if let Some(empty) = empty {
+        figures.compare(&name, empty);
+        // Where the time goes that others cost.
+        for (phase, of) in PHASES {
+            let (begin, end) = ended(&started.desktop, phase)?;
+            figures.add_time(format!("{situation}{SMALL}: {of}"), end - begin);
+        }
+    }
+    figures.add_time(format!("{situation}{SMALL}: {ANSWERS}"), started.elapsed);
+    figures.add_time(format!("{situation}{SMALL}: {RELEASED}"), released);
     Ok(())
 }
 
@@ -99,12 +140,13 @@ async fn through_runc(stage: &Stage, figures: &mut Report) -> anyhow::Result<()>
     let epoch = request.epoch;
     let started = client::start(&mut api, request).await?;
     client::stop(&mut api, NUMBER, epoch).await?;
-    figures
-        .add_time("init running, agent through runc", ended(&started.desktop, Phase::Container)?.1);
+    let init = ended(&started.desktop, Phase::Container)?.1;
+    figures.add_time("init running, agent through runc", init);
     Ok(())
 }
 
-fn ended(desktop: &HostDesktop, phase: Phase) -> anyhow::Result<(Duration, Duration)> {
+/// When a phase began and ended, since the request.
+pub(crate) fn ended(desktop: &HostDesktop, phase: Phase) -> anyhow::Result<(Duration, Duration)> {
     client::phase(desktop, phase)
         .with_context(|| format!("the agent did not tell how long {} took", phase.as_str_name()))
 }

@@ -16,7 +16,7 @@ use rolltop_tests::{
 };
 use tokio::process::Command;
 
-use crate::{arguments::Arguments, shell, the_forerunner::Forerunner};
+use crate::{arguments::Arguments, peers, shell};
 
 /// Runtime name of `runc` in the agent's configuration.
 pub(crate) const RUNC: &str = "runc";
@@ -84,9 +84,10 @@ impl Stage {
             runtimes: BTreeMap::from([(RUNC.into(), arguments.runc.clone())]),
             display_ms: None,
             reserve_mib: None,
-            more: Default::default(),
+            more: toml::toml! { max_desktops = 5000 },
             credentials: None,
             home_parents: Vec::new(),
+            environment: Vec::new(),
         };
         let agent = Agent::start(settings).await?;
         let api = agent.api().await?;
@@ -111,7 +112,7 @@ impl Stage {
         for desktop in running.into_inner().desktops {
             client::stop(&mut self.api, desktop.number, desktop.epoch).await?;
         }
-        Forerunner::new(&self).sweep().await?;
+        peers::sweep(&self).await?;
         shell::run(Command::new("umount").arg(&self.base)).await?;
         self.agent.purge().await?;
         std::fs::remove_dir_all(Path::new("/run").join(&self.name))?;

@@ -41,6 +41,7 @@ pub(crate) fn all(tests: &Tests) -> Vec<Case> {
         nfs_store::a_server_that_never_answers_holds_up_nobody,
         shared_overlays::of_two_hosts_one_has_an_overlay,
         units::keep_the_daemons_up_and_apart,
+        units::leave_what_is_kept_after_a_power_cut,
     ];
     cases.extend(cases![
         power::what_was_synced_outlives_a_hundred_cuts,

@@ -26,6 +26,51 @@ pub(crate) fn keep_the_daemons_up_and_apart(stage: &mut Stage<'_>) -> anyhow::Re
     stage.with_last_words(&mut [&mut host], outcome)
 }
 
+pub(crate) fn leave_what_is_kept_after_a_power_cut(stage: &mut Stage<'_>) -> anyhow::Result<()> {
+    let disk = stage.disk("host")?;
+    let mut host = stage.rig().start(stage.spec("host").data(&disk))?;
+    let outcome = fill(stage, &mut host);
+    stage.with_last_words(&mut [&mut host], outcome)?;
+    host.cut_power()?;
+    let mut host = stage.rig().start(stage.spec("host").data(&disk))?;
+    let outcome = come_back(stage, &mut host);
+    stage.with_last_words(&mut [&mut host], outcome)
+}
+
+/// A desktop of each kind, at work.
+fn fill(stage: &mut Stage<'_>, host: &mut Guest) -> anyhow::Result<()> {
+    let mut on_host = |command: &str| stage.must(host, command, LONG);
+    on_host(SET_UP)?;
+    on_host("systemctl start rolltop-agent && rolltop-agentctl start 1 demo:stable")?;
+    on_host("rolltop-agentctl start 2 demo:stable --keep anna")?;
+    on_host("rolltop-agentctl exec 2 'echo precious >~/file && sync ~/file'")?;
+    on_host("rolltop-agentctl list | grep -c RUNNING | grep -x 2")?;
+    Ok(())
+}
+
+fn come_back(stage: &mut Stage<'_>, host: &mut Guest) -> anyhow::Result<()> {
+    let mut on_host = |command: &str| stage.must(host, command, LONG);
+    on_host(SET_UP)?;
+    let overlays = "find /data/agent/overlays -name '*.ext4' -printf '%P\\n' | sort";
+    let before = on_host(overlays)?;
+    ensure!(before.contains("volatile/1.ext4"), "the cut left {before}");
+    on_host("systemctl start rolltop-agent")?;
+    let list = on_host("rolltop-agentctl list")?;
+    ensure!(list.is_empty(), "after a reboot there run: {list}");
+    let after = on_host(overlays)?;
+    ensure!(!after.contains("volatile/"), "what was volatile stays: {after}");
+    let kept = |files: &str| -> Vec<String> {
+        files.lines().filter(|file| !file.starts_with("volatile/")).map(str::to_owned).collect()
+    };
+    ensure!(kept(&after) == kept(&before), "kept was {before}, is {after}");
+    // Nothing holds the kept one, and what was in it is.
+    on_host("rolltop-agentctl start 2 demo:stable --keep anna")?;
+    let file = on_host("rolltop-agentctl exec 2 'cat ~/file'")?;
+    ensure!(file == "precious\n", "the file says {file}");
+    on_host("rolltop-agentctl stop 2 && systemctl stop rolltop-agent && rolltop-agent purge")?;
+    Ok(())
+}
+
 fn agent(stage: &mut Stage<'_>, host: &mut Guest) -> anyhow::Result<()> {
     let mut on_host = |command: &str| stage.must(host, command, LONG);
     let faults = on_host(SET_UP)?;

@@ -14,25 +14,22 @@ use nix::{
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use rolltop_tests::bench::Report;
+use super::{Once, SLOTS};
+use crate::{arguments::Arguments, shell, stage::Stage};
 
-use crate::{arguments::Arguments, names::RUNC_INIT, shell, stage::Stage};
-
-const ID: &str = "reference";
-
-/// A bundle for `runc`: that of a running desktop, with the same joined root,
-/// in a control group of its own.
+/// Bundles for `runc`: that of a running desktop, with the same joined root,
+/// in control groups of their own.
 #[derive(Debug)]
 pub(crate) struct Runc {
     program: PathBuf,
     state: PathBuf,
-    bundle: PathBuf,
+    bundles: PathBuf,
 }
 
 impl Runc {
     /// # Errors
     /// The agent keeps no bundle of desktop `donor`.
-    pub(crate) fn prepare(
+    pub(super) fn prepare(
         arguments: &Arguments,
         stage: &Stage,
         donor: u32,
@@ -41,24 +38,34 @@ impl Runc {
         let text = fs::read_to_string(&theirs)
             .with_context(|| format!("cannot read {}", theirs.display()))?;
         let mut config: Value = serde_json::from_str(&text)?;
-        let path = config.pointer_mut("/linux/cgroupsPath").context("a bundle without a group")?;
-        *path = json!(format!("/{}-runc", stage.name));
-        let bundle = stage.scratch.join("bundle");
-        fs::create_dir_all(&bundle)?;
-        fs::write(bundle.join("config.json"), config.to_string())?;
+        // It knows no limits of a user namespace, and refuses them.
+        if let Some(settings) = config.pointer_mut("/linux/sysctl").and_then(Value::as_object_mut) {
+            settings.retain(|name, _| !name.starts_with("user."));
+        }
+        let bundles = stage.scratch.join("bundles");
+        for slot in 0..SLOTS {
+            let path =
+                config.pointer_mut("/linux/cgroupsPath").context("a bundle without a group")?;
+            *path = json!(format!("/{}-runc-{slot}", stage.name));
+            let bundle = bundles.join(slot.to_string());
+            fs::create_dir_all(&bundle)?;
+            fs::write(bundle.join("config.json"), config.to_string())?;
+        }
         // Where runc has it too.
         let state = Path::new("/run").join(&stage.name).join("runc");
-        Ok(Self { program: arguments.runc.clone(), state, bundle })
+        Ok(Self { program: arguments.runc.clone(), state, bundles })
     }
 
     /// Runs init until it is running, and takes it away.
-    pub(crate) async fn measure(&self, figures: &mut Report) -> anyhow::Result<()> {
-        let pid_file = self.bundle.join("pid");
+    pub(super) async fn once(&self, slot: u32) -> anyhow::Result<Once> {
+        let bundle = self.bundles.join(slot.to_string());
+        let id = format!("reference-{slot}");
+        let pid_file = bundle.join("pid");
         let begun = Instant::now();
         let mut run = self.command("run");
-        run.args(["--detach", "--bundle"]).arg(&self.bundle).arg("--pid-file").arg(&pid_file);
-        shell::run(run.arg(ID)).await?;
-        figures.add_time(RUNC_INIT, begun.elapsed());
+        run.args(["--detach", "--bundle"]).arg(&bundle).arg("--pid-file").arg(&pid_file);
+        shell::run(run.arg(&id)).await?;
+        let init = begun.elapsed();
 
         let begun = Instant::now();
         let pid = Pid::from_raw(fs::read_to_string(&pid_file)?.trim().parse()?);
@@ -66,9 +73,8 @@ impl Runc {
         // It is this process's child now; runc waits long for one that nobody
         // reaps.
         shell::reap(pid).await.context("the init of `runc run`")?;
-        shell::run(self.command("delete").arg(ID)).await?;
-        figures.add_time("runc: killed and deleted", begun.elapsed());
-        Ok(())
+        shell::run(self.command("delete").arg(&id)).await?;
+        Ok(Once { init, released: Some(begun.elapsed()), parts: Vec::new() })
     }
 
     fn command(&self, verb: &str) -> Command {

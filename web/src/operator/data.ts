@@ -1,0 +1,159 @@
+import { createContext } from "preact";
+import { useCallback, useContext, useEffect, useMemo, useState } from "preact/hooks";
+import { type OperatorClients, operatorClientsAt } from "../api/client";
+import { type Problem, problemOf } from "../api/errors";
+import type { Desktop, Host } from "../gen/rolltop/v1/broker_pb";
+import { DesktopState } from "../gen/rolltop/v1/common_pb";
+import { endsSession, useSession } from "../session";
+import { useNow } from "../ui/clock";
+import { type Source, follow } from "./api/feed";
+import { Loads } from "./model/load";
+import { Starts } from "./model/start-times";
+
+export type Rows<T> = ReadonlyMap<string, T>;
+
+/** What all operators' pages look at, live; undefined until first known. */
+export interface Cluster {
+  readonly clients: OperatorClients;
+  readonly hosts: Rows<Host> | undefined;
+  readonly desktops: Rows<Desktop> | undefined;
+  readonly starts: Starts;
+  readonly loads: Loads;
+  readonly trouble: Problem | undefined;
+  /** Lists hosts again: after one was removed. */
+  readonly hostsChanged: () => void;
+}
+
+export const ClusterContext = createContext<Cluster | undefined>(undefined);
+
+export function useCluster(): Cluster {
+  const cluster = useContext(ClusterContext);
+  if (cluster === undefined) throw new Error("this is shown within the operators' pages only");
+  return cluster;
+}
+
+const HOSTS_AGAIN_MS = 20_000;
+const DESKTOPS_AGAIN_MS = 300_000;
+
+/** Watches hosts and desktops for as long as the pages are open. */
+export function useWatchedCluster(): Cluster {
+  const { broker } = useSession();
+  const clients = useMemo(() => operatorClientsAt(location.origin), []);
+  const [starts] = useState(() => new Starts());
+  const [loads] = useState(() => new Loads());
+  const [turn, setTurn] = useState(0);
+  const hosts = useFeed<Host>(
+    useMemo(
+      () => ({
+        list: async (signal) => (await broker.listHosts({}, { signal })).hosts,
+        watch: (signal) => clients.hosts.watchHosts({}, { signal }),
+        key: ({ name }) => name,
+        stays: () => true,
+        againMs: HOSTS_AGAIN_MS,
+      }),
+      [broker, clients, turn],
+    ),
+  );
+  const desktops = useFeed<Desktop>(
+    useMemo(
+      () => ({
+        list: async (signal) => (await broker.listDesktops({ all: true }, { signal })).desktops,
+        watch: (signal) => broker.watchDesktops({ all: true }, { signal }),
+        key: ({ id }) => id,
+        stays: ({ state }) => state !== DesktopState.GONE,
+        againMs: DESKTOPS_AGAIN_MS,
+      }),
+      [broker],
+    ),
+  );
+  useEffect(() => desktops.rows?.forEach((desktop) => starts.note(desktop)), [desktops.rows, starts]);
+  // A host that does not change has a load all the same.
+  const now = useNow(10_000);
+  useEffect(() => {
+    if (hosts.rows !== undefined) loads.note(hosts.rows, now);
+  }, [hosts.rows, loads, now]);
+  const hostsChanged = useCallback(() => setTurn((before) => before + 1), []);
+  return {
+    clients,
+    hosts: hosts.rows,
+    desktops: desktops.rows,
+    starts,
+    loads,
+    trouble: hosts.trouble ?? desktops.trouble,
+    hostsChanged,
+  };
+}
+
+function useFeed<T>(source: Source<T>): { rows: Rows<T> | undefined; trouble: Problem | undefined } {
+  const session = useSession();
+  const [rows, setRows] = useState<Rows<T>>();
+  const [trouble, setTrouble] = useState<Problem>();
+  useEffect(() => {
+    const stop = new AbortController();
+    const listener = {
+      rows: (fresh: Rows<T>) => {
+        setRows(fresh);
+        setTrouble(undefined);
+      },
+      interrupted: (problem: Problem) => {
+        if (!endsSession(session, problem)) setTrouble(problem);
+      },
+    };
+    void follow(source, listener, stop.signal);
+    return () => stop.abort();
+  }, [session, source]);
+  return { rows, trouble };
+}
+
+/** What is listed but not watched: asked for again every `everyMs` and by `again`. */
+export function useListed<T>(ask: (signal: AbortSignal) => Promise<T>, everyMs: number) {
+  const session = useSession();
+  const [listed, setListed] = useState<T>();
+  const [message, setMessage] = useState("");
+  const [turn, setTurn] = useState(0);
+  const again = useCallback(() => setTurn((before) => before + 1), []);
+  const tick = useNow(everyMs);
+  useEffect(() => {
+    const stop = new AbortController();
+    ask(stop.signal).then(
+      (fresh) => {
+        if (stop.signal.aborted) return;
+        setListed(fresh);
+        setMessage("");
+      },
+      (error: unknown) => {
+        const problem = problemOf(error);
+        if (!stop.signal.aborted && !endsSession(session, problem)) setMessage(problem.message);
+      },
+    );
+    return () => stop.abort();
+  }, [session, turn, tick]);
+  return { listed, message, again };
+}
+
+/** Runs one act at a time and keeps what to say of it. */
+export function useAct() {
+  const session = useSession();
+  const [busy, setBusy] = useState(false);
+  const [message, setMessage] = useState("");
+  const act = useCallback(
+    async (work: () => Promise<unknown>): Promise<boolean> => {
+      setBusy(true);
+      setMessage("");
+      try {
+        await work();
+        return true;
+      } catch (error) {
+        const problem = problemOf(error);
+        // A wrong password in a form is no lost session.
+        if (problem.reason === "WRONG_CREDENTIALS") setMessage("Your own password is not right.");
+        else if (!endsSession(session, problem)) setMessage(problem.message);
+        return false;
+      } finally {
+        setBusy(false);
+      }
+    },
+    [session],
+  );
+  return { busy, message, act, say: setMessage };
+}

@@ -1,0 +1,137 @@
+import { clone, create } from "@bufbuild/protobuf";
+import {
+  HomePolicySchema,
+  HostPolicySchema,
+  type Pool,
+  PoolSchema,
+  Strategy,
+} from "../../gen/rolltop/v1/broker_pb";
+import { LimitsSchema, NetworkPolicySchema } from "../../gen/rolltop/v1/common_pb";
+
+/** A pool as text in a form. */
+export interface PoolDraft {
+  readonly name: string;
+  readonly title: string;
+  readonly description: string;
+  readonly image: string;
+  readonly persistent: boolean;
+  readonly diskMib: string;
+  readonly memoryMib: string;
+  readonly cpuMillis: string;
+  readonly pids: string;
+  readonly runtime: string;
+  readonly users: string;
+  readonly home: "overlay" | "volume" | "directory";
+  readonly homeMib: string;
+  readonly homeDirectory: string;
+  readonly egress: string;
+  readonly strategy: string;
+  readonly require: string;
+  readonly forbid: string;
+  readonly prefer: string;
+  readonly avoid: string;
+}
+
+/** What is wrong, by field; a sentence each. */
+export type Faults = Readonly<Partial<Record<keyof PoolDraft, string>>>;
+
+const lines = (items: readonly string[]): string => items.join("\n");
+const number = (value: bigint | undefined): string => (value === undefined || value === 0n ? "" : String(value));
+
+/** The form for a pool; for a new one without it. */
+export function draftOf(pool?: Pool): PoolDraft {
+  const from = pool ?? create(PoolSchema, { overlaySizeMib: 4096n });
+  const { kind } = from.home ?? create(HomePolicySchema);
+  return {
+    name: from.name,
+    title: from.title,
+    description: from.description,
+    image: from.image,
+    persistent: from.persistent,
+    diskMib: number(from.overlaySizeMib),
+    memoryMib: number(from.limits?.memoryMib),
+    cpuMillis: number(from.limits?.cpuMillis),
+    pids: number(from.limits?.pids),
+    runtime: from.runtime,
+    users: lines(from.users),
+    home: kind.case === "volumeMib" ? "volume" : kind.case === "directory" ? "directory" : "overlay",
+    homeMib: kind.case === "volumeMib" ? String(kind.value) : "",
+    homeDirectory: kind.case === "directory" ? kind.value : "",
+    egress: lines(from.network?.egress ?? []),
+    strategy: String(from.hosts?.strategy ?? Strategy.UNSPECIFIED),
+    require: lines(from.hosts?.require ?? []),
+    forbid: lines(from.hosts?.forbid ?? []),
+    prefer: lines(from.hosts?.prefer ?? []),
+    avoid: lines(from.hosts?.avoid ?? []),
+  };
+}
+
+/**
+ * The pool a form describes, and what is wrong with it. What this page does not
+ * know of an existing pool stays as it was. The server checks everything again.
+ */
+export function poolOf(draft: PoolDraft, before?: Pool): { readonly pool: Pool; readonly faults: Faults } {
+  const faults: Partial<Record<keyof PoolDraft, string>> = {};
+  const whole = (field: keyof PoolDraft, empty: string): bigint => {
+    const text = String(draft[field]).trim();
+    if (text === "" && empty === "") return 0n;
+    if (/^[0-9]{1,12}$/.test(text)) return BigInt(text);
+    faults[field] = `“${text}” is no whole number${empty}.`;
+    return 0n;
+  };
+  if (!/^[a-z0-9-]{1,40}$/.test(draft.name)) {
+    faults.name = "Use lower-case letters, digits and “-”; 40 at most.";
+  }
+  if (!/^[^:@\s]+[:@][^:@\s]+$/.test(draft.image.trim())) {
+    faults.image = "Name an image and a tag or a version: image:tag or image@version, such as demo:stable.";
+  }
+  if (draft.home === "directory" && !draft.homeDirectory.startsWith("/")) {
+    faults.homeDirectory = "Name a directory that every host has, such as /srv/homes.";
+  }
+  const pool = before === undefined ? create(PoolSchema) : clone(PoolSchema, before);
+  pool.name = draft.name;
+  pool.title = draft.title.trim();
+  pool.description = draft.description.trim();
+  pool.image = draft.image.trim();
+  pool.persistent = draft.persistent;
+  pool.overlaySizeMib = whole("diskMib", " of MiB, such as 4096");
+  const limits = pool.limits ?? create(LimitsSchema);
+  limits.memoryMib = whole("memoryMib", "");
+  limits.cpuMillis = whole("cpuMillis", "");
+  limits.pids = whole("pids", "");
+  pool.limits = limits;
+  pool.runtime = draft.runtime.trim();
+  pool.users = terms(draft.users);
+  setHome(pool, draft, whole);
+  const egress = draft.egress.split("\n").map((line) => line.trim()).filter((line) => line !== "");
+  if (egress.length > 0 || pool.network !== undefined) {
+    pool.network = pool.network ?? create(NetworkPolicySchema);
+    pool.network.egress = egress;
+  }
+  const hosts = pool.hosts ?? create(HostPolicySchema);
+  hosts.strategy = Number(draft.strategy);
+  hosts.require = terms(draft.require);
+  hosts.forbid = terms(draft.forbid);
+  hosts.prefer = terms(draft.prefer);
+  hosts.avoid = terms(draft.avoid);
+  pool.hosts = hosts;
+  return { pool, faults };
+}
+
+function setHome(pool: Pool, draft: PoolDraft, whole: (field: keyof PoolDraft, empty: string) => bigint): void {
+  switch (draft.home) {
+    case "overlay":
+      delete pool.home;
+      return;
+    case "volume":
+      pool.home = create(HomePolicySchema, { kind: { case: "volumeMib", value: whole("homeMib", " of MiB, such as 2048") } });
+      return;
+    case "directory":
+      pool.home = create(HomePolicySchema, { kind: { case: "directory", value: draft.homeDirectory.trim() } });
+  }
+}
+
+/** Words by spaces, commas or lines. */
+function terms(text: string): string[] {
+  return text.split(/[\s,]+/).filter((term) => term !== "");
+}

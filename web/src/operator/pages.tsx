@@ -1,0 +1,55 @@
+import type { VNode } from "preact";
+import { useEffect } from "preact/hooks";
+import { OPERATOR_TABS, type OperatorTab, routeHref } from "../model/route";
+import { ErrorNotice } from "../ui/notice";
+import { Header } from "../views/header";
+import { ClusterContext, useWatchedCluster } from "./data";
+import { DesktopsPage, SessionsPage } from "./views/desktops";
+import { HostsPage } from "./views/hosts";
+import { ImagesPage } from "./views/images";
+import { OverviewPage } from "./views/overview";
+import { PoolsPage } from "./views/pools";
+import { UsersPage } from "./views/users";
+
+const PAGES: Record<OperatorTab, { readonly title: string; readonly Page: () => VNode }> = {
+  overview: { title: "Overview", Page: OverviewPage },
+  hosts: { title: "Hosts", Page: HostsPage },
+  desktops: { title: "Desktops", Page: DesktopsPage },
+  sessions: { title: "Sessions", Page: SessionsPage },
+  pools: { title: "Pools", Page: PoolsPage },
+  images: { title: "Images", Page: ImagesPage },
+  users: { title: "Users", Page: UsersPage },
+};
+
+/** The operators' side: one watched cluster, looked at from several pages. */
+export function OperatorPages({ tab }: { tab: OperatorTab }): VNode {
+  const cluster = useWatchedCluster();
+  const { title, Page } = PAGES[tab];
+  useEffect(() => {
+    document.title = `${title} · Rolltop`;
+    return () => void (document.title = "Rolltop");
+  }, [title]);
+  return (
+    <ClusterContext.Provider value={cluster}>
+      <Header />
+      <main class="operator">
+        <nav class="tabs" aria-label="Operators' pages">
+          {OPERATOR_TABS.map((name) => (
+            <a
+              key={name}
+              href={routeHref({ page: "operator", tab: name })}
+              data-testid={`tab-${name}`}
+              {...(name === tab ? { "aria-current": "page" as const } : {})}
+            >
+              {PAGES[name].title}
+            </a>
+          ))}
+        </nav>
+        {cluster.trouble !== undefined && <ErrorNotice>{cluster.trouble.message} Trying again…</ErrorNotice>}
+        <section aria-label={title} data-testid={`page-${tab}`}>
+          <Page key={tab} />
+        </section>
+      </main>
+    </ClusterContext.Provider>
+  );
+}

@@ -1,0 +1,123 @@
+import type { VNode } from "preact";
+import { useState } from "preact/hooks";
+import type { Pool } from "../../gen/rolltop/v1/broker_pb";
+import { formatBytes } from "../../model/format";
+import { useSession } from "../../session";
+import { Confirm, Dialog } from "../../ui/dialog";
+import { ErrorNotice } from "../../ui/notice";
+import { useAct, useCluster, useListed } from "../data";
+import { Grid } from "../ui/grid";
+import { RowName } from "../ui/parts";
+import { Explanation } from "./explanation";
+import { PoolForm } from "./pool-form";
+
+const EVERY_MS = 10_000;
+const MIB = 1024n * 1024n;
+
+type Open =
+  | { readonly kind: "new" }
+  | { readonly kind: "edit" | "delete" | "explain"; readonly pool: Pool };
+
+/** All pools, and what can be done with them. */
+export function PoolsPage(): VNode {
+  const { broker } = useSession();
+  const { desktops } = useCluster();
+  const { listed, message, again } = useListed((signal) => broker.listPools({ all: true }, { signal }), EVERY_MS);
+  const { message: refused, act } = useAct();
+  const [open, setOpen] = useState<Open>();
+  const close = (): void => setOpen(undefined);
+  const inUse = new Map<string, number>();
+  for (const { pool } of desktops?.values() ?? []) inUse.set(pool, (inUse.get(pool) ?? 0) + 1);
+
+  const remove = async (name: string): Promise<void> => {
+    close();
+    if (await act(() => broker.deletePool({ name }))) again();
+  };
+  return (
+    <>
+      {message !== "" && <ErrorNotice>{message}</ErrorNotice>}
+      {refused !== "" && <ErrorNotice>{refused}</ErrorNotice>}
+      <Grid
+        name="pools"
+        rows={listed?.pools}
+        rowKey={({ name }) => name}
+        empty="There is no pool yet. People can open desktops once there is one."
+        columns={[
+          { title: "Pool", value: ({ name }) => name, show: (pool) => <RowName name={pool.name} onOpen={() => setOpen({ kind: "edit", pool })} /> },
+          { title: "Title", value: ({ title }) => title },
+          { title: "Image", value: ({ image }) => image },
+          { title: "Kept", value: ({ persistent }) => (persistent ? "yes" : "no") },
+          { title: "Disk", value: ({ overlaySizeMib }) => Number(overlaySizeMib), show: ({ overlaySizeMib }) => formatBytes(overlaySizeMib * MIB) },
+          {
+            title: "Memory",
+            value: ({ limits }) => Number(limits?.memoryMib ?? 0n),
+            show: ({ limits }) => (limits === undefined || limits.memoryMib === 0n ? "no limit" : formatBytes(limits.memoryMib * MIB)),
+          },
+          { title: "Open to", value: ({ users }) => (users.length === 0 ? "everyone" : users.join(" ")), show: ({ users }) => openTo(users) },
+          { title: "Desktops", value: ({ name }) => inUse.get(name) ?? 0 },
+          {
+            title: "Acts",
+            value: () => "",
+            show: (pool) => (
+              <span class="actions">
+                <button type="button" class="button button-small" onClick={() => setOpen({ kind: "explain", pool })}>
+                  Placement
+                </button>
+                <button
+                  type="button"
+                  class="button button-small"
+                  aria-label={`Delete ${pool.name}`}
+                  data-testid={`pool-${pool.name}-delete`}
+                  onClick={() => setOpen({ kind: "delete", pool })}
+                >
+                  Delete
+                </button>
+              </span>
+            ),
+          },
+        ]}
+      >
+        <button type="button" class="button" data-testid="pool-add" onClick={() => setOpen({ kind: "new" })}>
+          Make a pool
+        </button>
+      </Grid>
+      {(open?.kind === "new" || open?.kind === "edit") && (
+        <PoolForm
+          {...(open.kind === "edit" ? { before: open.pool } : {})}
+          taken={listed?.pools.map(({ name }) => name) ?? []}
+          onSaved={() => {
+            close();
+            again();
+          }}
+          onClose={close}
+        />
+      )}
+      {open?.kind === "explain" && (
+        <Dialog title={`Placement: ${open.pool.name}`} onClose={close}>
+          <div class="wide">
+            <Explanation pool={open.pool.name} user="" />
+            <div class="actions actions-end">
+              <button type="button" class="button button-primary" onClick={close}>
+                Close
+              </button>
+            </div>
+          </div>
+        </Dialog>
+      )}
+      {open?.kind === "delete" && (
+        <Confirm
+          title={`Delete the pool ${open.pool.name}?`}
+          text="Nobody can open a desktop of it any more. While there are desktops or kept data of it, it is not deleted."
+          action="Delete"
+          onConfirm={() => void remove(open.pool.name)}
+          onClose={close}
+        />
+      )}
+    </>
+  );
+}
+
+function openTo(users: readonly string[]): string {
+  if (users.length === 0) return "everyone";
+  return users.length <= 3 ? users.join(", ") : `${users.slice(0, 2).join(", ")} and ${users.length - 2} more`;
+}
