@@ -123,6 +123,31 @@ describe("the operators' pages", { timeout: 180_000 }, () => {
     assert.ok(!(await names()).includes("browser-made"));
   });
 
+  it("add a user with a role, who may look and change nothing", async () => {
+    const auditor = { name: "browser-auditor", password: "look but do not touch 7" };
+    const portal = await operating("users");
+    try {
+      await portal.by("user-add").click();
+      await portal.by("user-name").fill(auditor.name);
+      await portal.by("user-password").fill(auditor.password);
+      await portal.by("user-role").selectOption("auditor");
+      await portal.by("user-save").click();
+      await portal.by(`users-row-${auditor.name}`).getByText("auditor", { exact: true }).waitFor();
+
+      const looking = await signedIn(auditor);
+      await looking.by("operate").click();
+      await looking.by("tab-users").click();
+      await looking.by(`users-row-${auditor.name}`).waitFor();
+      assert.ok(await looking.by("user-add").isDisabled());
+      await looking.by("tab-hosts").click();
+      await looking.by(`open-${host}`).click();
+      await looking.by("host-close").waitFor();
+      assert.ok(await looking.by("host-drain").isDisabled());
+    } finally {
+      await operator.run(["user", "delete", auditor.name]);
+    }
+  });
+
   it("fit on a phone", async () => {
     const portal = await operating("overview", PHONE);
     for (const tab of TABS) {

@@ -5,7 +5,7 @@ import { problemOf } from "./api/errors";
 import type { User } from "./gen/rolltop/v1/broker_pb";
 import { DISPLAY_BACKOFF, delayMs, wait } from "./model/backoff";
 import { type Route, parseRoute } from "./model/route";
-import { mayOperate } from "./model/people";
+import { mayLook } from "./model/people";
 import { type Session, SessionContext, useSession } from "./session";
 import { ErrorNotice } from "./ui/notice";
 import { DesktopPage } from "./views/desktop";
@@ -56,7 +56,7 @@ export function App({ broker }: { broker: BrokerClient }): VNode {
 function View({ route }: { route: Route }): VNode {
   const { user } = useSession();
   if (route.page === "desktop") return <DesktopPage key={route.pool} pool={route.pool} />;
-  if (route.page === "operator" && mayOperate(user)) return <OperatorSide tab={route.tab} />;
+  if (route.page === "operator" && mayLook(user)) return <OperatorSide tab={route.tab} />;
   return <Home />;
 }
 

@@ -1,9 +1,40 @@
 import { Role, type User } from "../gen/rolltop/v1/broker_pb";
 
+type WithRole = Pick<User, "role">;
+
 /**
- * Whether somebody is shown the operators' pages. The server decides each call
- * by itself; this only spares people pages that would be full of refusals.
+ * Whether somebody is shown the operators' pages: who runs the cluster, and who
+ * may look at everything. The server decides each call by itself; this only
+ * spares people pages that would be full of refusals.
  */
-export function mayOperate(user: Pick<User, "role">): boolean {
-  return user.role === Role.OPERATOR;
+export function mayLook(user: WithRole): boolean {
+  return mayOperate(user) || user.role === Role.AUDITOR;
+}
+
+/** Whether somebody may change anything on those pages. */
+export function mayOperate(user: WithRole): boolean {
+  return user.role === Role.OPERATOR || mayGiveRoles(user);
+}
+
+/** Whether somebody says who may what. */
+export function mayGiveRoles(user: WithRole): boolean {
+  return user.role === Role.ADMIN;
+}
+
+/** A role's name, as the command line calls it. */
+export function roleName(role: Role): string {
+  switch (role) {
+    case Role.USER:
+      return "user";
+    case Role.OPERATOR:
+      return "operator";
+    case Role.ADMIN:
+      return "admin";
+    case Role.AUDITOR:
+      return "auditor";
+    case Role.UNSPECIFIED:
+      return "";
+    default:
+      return "other";
+  }
 }

@@ -4,6 +4,7 @@ import { type OperatorClients, operatorClientsAt } from "../api/client";
 import { type Problem, problemOf } from "../api/errors";
 import type { Desktop, Host } from "../gen/rolltop/v1/broker_pb";
 import { DesktopState } from "../gen/rolltop/v1/common_pb";
+import { mayOperate } from "../model/people";
 import { endsSession, useSession } from "../session";
 import { useNow } from "../ui/clock";
 import { type Source, follow } from "./api/feed";
@@ -155,5 +156,6 @@ export function useAct() {
     },
     [session],
   );
-  return { busy, message, act, say: setMessage };
+  // Who only looks finds what changes things switched off.
+  return { busy: busy || !mayOperate(session.user), message, act, say: setMessage };
 }

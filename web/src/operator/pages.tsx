@@ -1,6 +1,8 @@
 import type { VNode } from "preact";
 import { useEffect } from "preact/hooks";
+import { mayOperate } from "../model/people";
 import { OPERATOR_TABS, type OperatorTab, routeHref } from "../model/route";
+import { useSession } from "../session";
 import { ErrorNotice } from "../ui/notice";
 import { Header } from "../views/header";
 import { ClusterContext, useWatchedCluster } from "./data";
@@ -24,6 +26,7 @@ const PAGES: Record<OperatorTab, { readonly title: string; readonly Page: () => 
 /** The operators' side: one watched cluster, looked at from several pages. */
 export function OperatorPages({ tab }: { tab: OperatorTab }): VNode {
   const cluster = useWatchedCluster();
+  const { user } = useSession();
   const { title, Page } = PAGES[tab];
   useEffect(() => {
     document.title = `${title} · Rolltop`;
@@ -45,6 +48,7 @@ export function OperatorPages({ tab }: { tab: OperatorTab }): VNode {
             </a>
           ))}
         </nav>
+        {!mayOperate(user) && <p class="quiet">You may look at everything here, and change nothing.</p>}
         {cluster.trouble !== undefined && <ErrorNotice>{cluster.trouble.message} Trying again…</ErrorNotice>}
         <section aria-label={title} data-testid={`page-${tab}`}>
           <Page key={tab} />

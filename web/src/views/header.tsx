@@ -1,7 +1,7 @@
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { problemOf } from "../api/errors";
-import { mayOperate } from "../model/people";
+import { mayLook } from "../model/people";
 import { routeHref } from "../model/route";
 import { useSession } from "../session";
 import { Logo } from "../ui/logo";
@@ -37,7 +37,7 @@ export function Header(): VNode {
         <Logo />
         <span>Rolltop</span>
       </a>
-      {mayOperate(user) && (
+      {mayLook(user) && (
         <a class="button button-quiet header-operate" href={routeHref({ page: "operator", tab: "overview" })} data-testid="operate">
           Operate
         </a>

@@ -1,6 +1,7 @@
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { Role, type User } from "../../gen/rolltop/v1/broker_pb";
+import { mayGiveRoles, roleName } from "../../model/people";
 import { useSession } from "../../session";
 import { Confirm, Dialog } from "../../ui/dialog";
 import { ErrorNotice } from "../../ui/notice";
@@ -16,7 +17,7 @@ type Open = { readonly kind: "new" } | { readonly kind: "password" | "delete"; r
 export function UsersPage(): VNode {
   const { broker, user: self } = useSession();
   const { listed, message, again } = useListed((signal) => broker.listUsers({}, { signal }), EVERY_MS);
-  const { message: refused, act } = useAct();
+  const { busy, message: refused, act } = useAct();
   const [open, setOpen] = useState<Open>();
   const close = (): void => setOpen(undefined);
   const remove = async (name: string): Promise<void> => {
@@ -25,13 +26,13 @@ export function UsersPage(): VNode {
   };
   const acts = ({ name }: User): VNode => (
     <span class="actions">
-      <button type="button" class="button button-small" onClick={() => setOpen({ kind: "password", name })}>
+      <button type="button" class="button button-small" disabled={busy} onClick={() => setOpen({ kind: "password", name })}>
         Set password
       </button>
       <button
         type="button"
         class="button button-small"
-        disabled={name === self.name}
+        disabled={busy || name === self.name}
         aria-label={`Delete ${name}`}
         data-testid={`user-${name}-delete`}
         onClick={() => setOpen({ kind: "delete", name })}
@@ -57,7 +58,7 @@ export function UsersPage(): VNode {
           { title: "Acts", value: () => "", show: acts },
         ]}
       >
-        <button type="button" class="button" data-testid="user-add" onClick={() => setOpen({ kind: "new" })}>
+        <button type="button" class="button" disabled={busy} data-testid="user-add" onClick={() => setOpen({ kind: "new" })}>
           Add a user
         </button>
       </Grid>
@@ -84,22 +85,12 @@ export function UsersPage(): VNode {
   );
 }
 
-function roleName(role: Role): string {
-  switch (role) {
-    case Role.OPERATOR:
-      return "operator";
-    case Role.USER:
-      return "user";
-    case Role.UNSPECIFIED:
-      return "";
-    default:
-      return "other";
-  }
-}
+const ROLES = [Role.USER, Role.AUDITOR, Role.OPERATOR, Role.ADMIN];
 
 function NewUser({ onClose, onMade }: { onClose: () => void; onMade: () => void }): VNode {
-  const { broker } = useSession();
+  const { broker, user } = useSession();
   const { busy, message, act } = useAct();
+  const roles = mayGiveRoles(user) ? ROLES : [Role.USER];
   const submit = async (event: SubmitEvent): Promise<void> => {
     event.preventDefault();
     if (!(event.currentTarget instanceof HTMLFormElement)) return;
@@ -110,7 +101,7 @@ function NewUser({ onClose, onMade }: { onClose: () => void; onMade: () => void 
         name: text("name").trim(),
         fullName: text("full-name").trim(),
         password: text("password"),
-        role: entries.get("operator") === null ? Role.USER : Role.OPERATOR,
+        role: roles.find((role) => roleName(role) === text("role")) ?? Role.USER,
       }),
     );
     if (made) onMade();
@@ -128,10 +119,15 @@ function NewUser({ onClose, onMade }: { onClose: () => void; onMade: () => void 
         <Field label="Password">
           <input name="password" type="password" required autocomplete="new-password" data-testid="user-password" />
         </Field>
-        <label class="field-line">
-          <input type="checkbox" name="operator" />
-          An operator, who may do all that is on these pages
-        </label>
+        {roles.length > 1 && (
+          <Field label="Role" hint="Auditors look at everything; operators run the cluster; admins say who may what.">
+            <select name="role" data-testid="user-role">
+              {roles.map((role) => (
+                <option key={role}>{roleName(role)}</option>
+              ))}
+            </select>
+          </Field>
+        )}
         <Buttons busy={busy} action="Add" testId="user-save" onClose={onClose} />
       </form>
     </Dialog>
