@@ -1,9 +1,11 @@
 //! Processes named so that a reused pid is never mistaken for the old process.
 
 use std::{
+    collections::HashMap,
     fs, io,
     os::fd::{AsFd as _, OwnedFd},
     process::ExitStatus,
+    sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
 };
 
 use nix::{
@@ -17,7 +19,7 @@ use tokio::io::Interest;
 use crate::readiness::register;
 
 /// A pid and when its process began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProcessId {
     /// Process id in the agent's pid namespace.
     pub pid: i32,
@@ -28,9 +30,20 @@ pub struct ProcessId {
 /// A process held by descriptor.
 #[derive(Debug)]
 pub struct Process {
-    id: ProcessId,
     pidfd: OwnedFd,
+    end: Arc<End>,
 }
+
+/// What all who hold a process know of its end. The kernel tells one of them
+/// how it ended (before 6.15), and that may be any.
+#[derive(Debug)]
+struct End {
+    of: ProcessId,
+    told: Mutex<Option<Ending>>,
+}
+
+/// The ends of the processes that are held.
+static ENDS: LazyLock<Mutex<HashMap<ProcessId, Weak<End>>>> = LazyLock::new(Mutex::default);
 
 /// How a process ended, as far as the agent could learn it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +52,8 @@ pub enum Ending {
     Code(i32),
     /// A signal ended it.
     Signal(i32),
-    /// It was not the agent's own child, and the kernel is older than 6.15.
+    /// It lives, or it was not the agent's own child and the kernel is older than
+    /// 6.15.
     Unknown,
 }
 
@@ -69,7 +83,7 @@ impl Process {
         let raw = (pid > 0).then_some(pid).and_then(Pid::from_raw);
         let raw = raw.ok_or(io::ErrorKind::InvalidInput)?;
         let pidfd = pidfd_open(raw, PidfdFlags::empty())?;
-        Ok(Self { id: ProcessId::of(pid)?, pidfd })
+        Ok(Self { end: End::of(ProcessId::of(pid)?), pidfd })
     }
 
     /// Holds the process that has `pid` now; `None` when there is none. To be
@@ -92,12 +106,12 @@ impl Process {
     /// is free.
     pub fn reopen(id: ProcessId) -> io::Result<Self> {
         let process = Self::open(id.pid)?;
-        if process.id == id { Ok(process) } else { Err(io::ErrorKind::NotFound.into()) }
+        if process.id() == id { Ok(process) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     /// Its name.
     pub fn id(&self) -> ProcessId {
-        self.id
+        self.end.of
     }
 
     /// Its descriptor.
@@ -110,7 +124,7 @@ impl Process {
     /// # Errors
     /// No descriptor is free.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { id: self.id, pidfd: self.pidfd.try_clone()? })
+        Ok(Self { end: Arc::clone(&self.end), pidfd: self.pidfd.try_clone()? })
     }
 
     /// Waits until it has ended.
@@ -133,8 +147,21 @@ impl Process {
     }
 
     /// How it ended; of a child this takes the exit status, so that no zombie
-    /// stays.
+    /// stays. All who hold it get the same answer.
     pub fn reap(&self) -> Ending {
+        let mut told = self.end.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ending) = *told {
+            return ending;
+        }
+        let ending = self.take_status();
+        // One that has not ended yet may be asked again.
+        if ending != Ending::Unknown {
+            *told = Some(ending);
+        }
+        ending
+    }
+
+    fn take_status(&self) -> Ending {
         let id = Id::PIDFd(self.pidfd.as_fd());
         match waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
             Ok(WaitStatus::Exited(_, code)) => Ending::Code(code),
@@ -143,7 +170,7 @@ impl Process {
             Ok(_) | Err(_) => match rolltop_sys::pidfd::exit_status(&self.pidfd) {
                 Ok(status) => status.map_or(Ending::Unknown, Ending::from),
                 Err(error) => {
-                    tracing::warn!(pid = self.id.pid, %error, "a process does not tell how it ended");
+                    tracing::warn!(pid = self.id().pid, %error, "a process does not tell how it ended");
                     Ending::Unknown
                 }
             },
@@ -159,6 +186,31 @@ impl Process {
             Ok(()) => Ok(()),
             Err(error) if error.raw_os_error() == Errno::ESRCH as i32 => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+// === impl End ===
+
+impl End {
+    /// The one there is of this process, or a new one.
+    fn of(id: ProcessId) -> Arc<Self> {
+        let mut ends = ENDS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(end) = ends.get(&id).and_then(Weak::upgrade) {
+            return end;
+        }
+        let end = Arc::new(Self { of: id, told: Mutex::default() });
+        ends.insert(id, Arc::downgrade(&end));
+        end
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut ends = ENDS.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another may stand there by now.
+        if ends.get(&self.of).is_some_and(|end| end.strong_count() == 0) {
+            ends.remove(&self.of);
         }
     }
 }
@@ -213,7 +265,9 @@ mod tests {
             .spawn()
             .unwrap();
         let process = Process::open(child.id() as i32).unwrap();
+        let other_holder = Process::open(child.id() as i32).unwrap();
         assert!(!process.has_ended());
+        assert_eq!(process.reap(), Ending::Unknown, "it lives");
         assert!(Process::reopen(process.id()).is_ok());
         let other = ProcessId { start_time: process.id().start_time + 1, ..process.id() };
         assert!(Process::reopen(other).is_err(), "a reused pid is another process");
@@ -221,7 +275,8 @@ mod tests {
         process.ended().await.unwrap();
         assert!(process.has_ended());
         assert_eq!(process.reap(), Ending::Code(7));
+        assert_eq!(other_holder.reap(), Ending::Code(7), "one reaps, all know");
         process.signal(Signal::TERM).unwrap();
-        assert!(matches!(process.reap(), Ending::Code(7) | Ending::Unknown), "reaped before");
+        assert_eq!(process.reap(), Ending::Code(7), "reaped before");
     }
 }

@@ -271,14 +271,23 @@ async fn finish(
         // Whatever was written before the end is in the pipe already.
         let _through = tokio::time::timeout(DRAIN, &mut output).await;
     }
-    let exit = match process.reap() {
+    // A caller that has gone away needs no answer.
+    let _gone = sender.send(exit(process.reap())).await;
+}
+
+/// What the caller is told of a command's end.
+fn exit(ending: Ending) -> Result<ExecResponse, Status> {
+    let exit = match ending {
         Ending::Code(code) => ExecExit { code, signal: 0 },
         Ending::Signal(signal) => ExecExit { code: SIGNAL_BASE + signal, signal },
-        Ending::Unknown => ExecExit { code: 0, signal: 0 },
+        // Anything but success: a caller may go on as if the work was done.
+        Ending::Unknown => {
+            let text = "the command is not watched any more, and how it ended is not known: look at what it was to do";
+            return Err(status(Code::Unknown, "END_UNKNOWN", text.to_owned()));
+        }
     };
     let message = Some(exec_response::Message::Exit(exit));
-    // A caller that has gone away needs no answer.
-    let _gone = sender.send(Ok(ExecResponse { message })).await;
+    Ok(ExecResponse { message })
 }
 
 /// How long output of an ended command is still read, when something it left
@@ -318,5 +327,22 @@ fn resize(terminal: impl std::os::fd::AsFd, size: TerminalSize) {
     if let Err(error) = tcsetwinsize(terminal, size) {
         // The command still runs; its lines may break in the wrong place.
         tracing::debug!(%error, "a terminal cannot be resized");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_end_is_no_success() {
+        let refused = exit(Ending::Unknown).unwrap_err();
+        assert_eq!(refused.code(), Code::Unknown);
+        let told = |ending| match exit(ending).unwrap().message {
+            Some(exec_response::Message::Exit(exit)) => (exit.code, exit.signal),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(Ending::Code(3)), (3, 0));
+        assert_eq!(told(Ending::Signal(9)), (137, 9));
     }
 }
