@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use rolltop_proto::v1::{
@@ -12,7 +13,10 @@ use rolltop_proto::v1::{
     host_stats_server::HostStatsServer, host_storage_server::HostStorageServer,
 };
 use thiserror::Error;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    time::{Instant, sleep},
+};
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::Router};
@@ -78,16 +82,38 @@ impl Listening {
         let network = match network {
             None => None,
             Some(listen) => {
-                let tcp =
-                    TcpListener::bind(listen.address).await.map_err(|source| ServeError::Io {
-                        verb: "listen at",
-                        operand: listen.address.to_string(),
-                        source,
-                    })?;
+                let bind = async || TcpListener::bind(listen.address).await;
+                let taken = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+                let tcp = once_let_go(bind, taken).await.map_err(|source| ServeError::Io {
+                    verb: "listen at",
+                    operand: listen.address.to_string(),
+                    source,
+                })?;
                 Some((tcp, credentials(listen)?))
             }
         };
-        Ok(Self { unix: bind_unix(socket)?, file: SocketFile(socket.into()), network })
+        let taken = |error: &ServeError| matches!(error, ServeError::Taken(_));
+        let unix = once_let_go(async || bind_unix(socket), taken).await?;
+        Ok(Self { unix, file: SocketFile(socket.into()), network })
+    }
+}
+
+/// For how long the sockets of a killed agent may outlive it: what it was just
+/// forking has them until it runs its program or dies, too.
+const LETTING_GO: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What `open` gives, tried again while it finds the door `taken`, for a while.
+async fn once_let_go<T, E>(
+    open: impl AsyncFn() -> Result<T, E>,
+    taken: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let deadline = Instant::now() + LETTING_GO;
+    loop {
+        match open().await {
+            Err(error) if taken(&error) && Instant::now() < deadline => sleep(PAUSE).await,
+            result => return result,
+        }
     }
 }
 
@@ -172,4 +198,31 @@ fn router<L: Clone>(mut server: Server<L>, host: &Arc<Host>) -> Result<Router<L>
         .map_err(ServeError::Reflection)?;
     let router = server.add_service(service).add_service(storage).add_service(stats);
     Ok(router.add_service(health).add_service(reflection))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_killed_agents_sockets_are_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("agent.sock");
+        let held = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        tokio::spawn(async move {
+            sleep(LETTING_GO / 2).await;
+            drop(held);
+        });
+        Listening::bind(&socket, None).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_living_agents_socket_is_left_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("agent.sock");
+        let _held = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let refused = Listening::bind(&socket, None).await.unwrap_err();
+        assert!(matches!(refused, ServeError::Taken(taken) if taken == socket));
+        assert!(socket.exists());
+    }
 }
