@@ -228,6 +228,11 @@ async fn end_session(host: &Host, desktop: &Desktop, order: StopOrder, up: &Up) 
     if let Err(error) = desktop.step(Event::Stop) {
         error!(%error, "a stop order in the wrong place");
     }
+    // Before anything is asked to end: the next agent must not take what ends
+    // for what runs.
+    if let Err(error) = record(host, desktop).await {
+        warn!(%error, "cannot write the record");
+    }
     let begun = Instant::now();
     let grace = order.grace.unwrap_or(host.live().stop_grace);
     let pid = init.id().pid;

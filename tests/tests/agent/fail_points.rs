@@ -28,6 +28,10 @@ const ARMED: &str = "fail-points/rolltop-agent";
 /// Set: a death after every step, and a second one after every step of every
 /// recovery; takes hours. Else after some of each name, and one of each recovery.
 const ALL: &str = "ROLLTOP_TEST_ALL_FAILURES";
+/// Places to die at instead, comma-separated, each `NAME#K`: to see one again.
+const PLACES: &str = "ROLLTOP_TEST_DEATHS";
+/// Lines of the agents' log told with a failure.
+const LOG_LINES: usize = 60;
 const KEPT: u32 = 1;
 const VOLATILE: u32 = 2;
 const WARM: u32 = 3;
@@ -84,7 +88,12 @@ pub(crate) async fn it_may_die_after_every_step(stage: &Stage) -> anyhow::Result
     ensure!(matches!(fate, Fate::Lived), "it died without being told to");
     play.recover(Some(&files)).await?;
     let all = std::env::var_os(ALL).is_some();
-    let places = if all { steps } else { some_of_each(&steps) };
+    let chosen = std::env::var(PLACES).ok();
+    let places = match &chosen {
+        Some(chosen) => chosen.split(',').map(str::to_owned).collect(),
+        None if all => steps,
+        None => some_of_each(&steps),
+    };
     let mut deaths = 0;
     for (index, place) in places.iter().enumerate() {
         let recovery = play.die(&[place], &files).await?;
@@ -100,7 +109,7 @@ pub(crate) async fn it_may_die_after_every_step(stage: &Stage) -> anyhow::Result
         }
     }
     println!("  {deaths} deaths after {} steps", places.len());
-    ensure!(places.len() > 30, "these cannot be all steps: {places:?}");
+    ensure!(chosen.is_some() || places.len() > 30, "these cannot be all steps: {places:?}");
     Ok(())
 }
 
@@ -123,7 +132,7 @@ impl Play<'_> {
         places: &[&String],
         files: &BTreeSet<PathBuf>,
     ) -> anyhow::Result<Vec<String>> {
-        let what = || format!("after death at {places:?}");
+        let what = || format!("after death at {places:?}\n{}", self.log());
         let (first, others) = places.split_first().context("no place to die at")?;
         let (fate, _) = self.once(Some(first)).await.with_context(what)?;
         ensure!(matches!(fate, Fate::Died), "it did not pass {first}");
@@ -134,6 +143,13 @@ impl Play<'_> {
         }
         let steps = self.recover(Some(files)).await.with_context(what)?;
         Ok(steps)
+    }
+
+    /// The last words of the agents so far.
+    fn log(&self) -> String {
+        let log = fs::read_to_string(self.settings.log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 
     /// A whole life with three desktops, or as much of it as there is before the
