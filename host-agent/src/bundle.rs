@@ -9,10 +9,10 @@ use std::{
 use oci_spec::{
     OciSpecError,
     runtime::{
-        LinuxBuilder, LinuxCpuBuilder, LinuxIdMapping, LinuxIdMappingBuilder, LinuxMemoryBuilder,
-        LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder,
-        LinuxResources, LinuxResourcesBuilder, Mount, MountBuilder, Process, ProcessBuilder,
-        RootBuilder, Spec, SpecBuilder, UserBuilder,
+        LinuxBuilder, LinuxCpuBuilder, LinuxDeviceCgroupBuilder, LinuxIdMapping,
+        LinuxIdMappingBuilder, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder,
+        LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, Mount,
+        MountBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
     },
 };
 use rolltop_launcher::profile::{self, NestedNamespaces};
@@ -198,7 +198,15 @@ fn id_mappings(ids: &IdMap) -> Result<Vec<LinuxIdMapping>, OciSpecError> {
 
 /// What is not limited is not mentioned: the kernel's own default holds.
 fn first_resources(limits: Limits) -> Result<LinuxResources, OciSpecError> {
-    resources(limits.memory_mib.map(bytes), limits.cpu_millis.map(quota), limits.pids.map(count))
+    let mut resources = resources(
+        limits.memory_mib.map(bytes),
+        limits.cpu_millis.map(quota),
+        limits.pids.map(count),
+    )?;
+    // Each runtime adds what every container has in `/dev`.
+    let no_device = LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build()?;
+    resources.set_devices(Some(vec![no_device]));
+    Ok(resources)
 }
 
 /// Limits for a container that has some already: what is not limited any more

@@ -20,6 +20,7 @@ use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
 use crate::{
     address::Number,
+    apparmor::{Confinement, NotLoaded},
     config::{Config, Live, NetworkConfig},
     metrics::{Metrics, MetricsError},
     network::{Network, NetworkError},
@@ -57,6 +58,8 @@ pub struct Host {
     pub runtimes: RuntimeSet,
     /// Control groups.
     pub hierarchies: Hierarchies,
+    /// What desktops are confined by beside their namespaces.
+    pub confinement: Confinement,
     /// Starts in their kernel-bound steps.
     pub lanes: Semaphore,
     /// The desktops.
@@ -96,6 +99,9 @@ pub enum HostError {
     /// The image stores, or the base roots from them.
     #[error("the image stores cannot be used")]
     Storage(#[from] StorageError),
+    /// The profile of desktops.
+    #[error(transparent)]
+    Confinement(#[from] NotLoaded),
     /// What is counted and measured.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -148,6 +154,7 @@ impl Host {
             jobs: Arc::default(),
             storage: Storage::open(&config, &paths)?,
             hierarchies: Hierarchies::detect()?,
+            confinement: Confinement::new(Path::new("/"), &config.apparmor)?,
             lanes: Semaphore::new(config.start_lanes),
             registry: Registry::new(config.max_desktops as usize),
             metrics: Metrics::new()?,

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod apparmor;
 pub mod bundle;
 pub mod check;
 pub mod config;

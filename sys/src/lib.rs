@@ -1,6 +1,7 @@
 //! The one place with unsafe code: kernel calls that no library wraps safely.
 pub mod clone;
 pub mod descriptors;
+pub mod device_filter;
 pub mod filesystem;
 pub mod heap;
 pub mod loop_device;

@@ -50,6 +50,8 @@ pub enum Stage {
     SetLimit,
     /// Write the out-of-memory score.
     SetOomScore,
+    /// Ask for an AppArmor profile.
+    SetProfile,
     /// Start a new session.
     StartSession,
     /// Open the terminal, or make it the controlling one.
@@ -195,6 +197,7 @@ impl Stage {
             Self::SetSysctl => "set sysctl",
             Self::SetLimit => "set limit",
             Self::SetOomScore => "set oom_score_adj",
+            Self::SetProfile => "ask for the AppArmor profile",
             Self::StartSession => "start session",
             Self::OpenTerminal => "open terminal",
             Self::SetStreams => "set standard stream",

@@ -152,16 +152,7 @@ impl Launcher {
         if let Some(linux) = spec.linux()
             && let Some(path) = linux.cgroups_path()
         {
-            let mut resources = linux.resources().clone().unwrap_or_default();
-            if !self.hierarchies.has_device_rules() && plan.cannot_make_nodes() {
-                // Nothing for rules to do: the root and what is bound from the
-                // host is mounted nodev, and single nodes that are bound are
-                // those the configuration names.
-                if resources.devices().as_ref().is_some_and(|rules| !rules.is_empty()) {
-                    plan.forbid_devices(Path::is_dir);
-                }
-                resources.set_devices(None);
-            }
+            let resources = linux.resources().clone().unwrap_or_default();
             attempt.cgroup = Some(Cgroup::create(&self.hierarchies, path, &resources)?);
         }
         let cgroup = attempt.cgroup.as_ref().map(Cgroup::open_directories).transpose()?;

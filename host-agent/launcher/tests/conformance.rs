@@ -311,7 +311,7 @@ fn a_configuration_without_command_is_refused() {
             (Runtime::Builtin, Err(error)) => {
                 assert_eq!(error.to_string(), "no such command in the image: /no/such/program");
             }
-            (Runtime::Runc, Ok(outcome)) => assert_ne!(outcome.exit, 0),
+            (Runtime::Oci(_), Ok(outcome)) => assert_ne!(outcome.exit, 0),
             (_, other) => panic!("{runtime:?} {other:?}"),
         }
         assert_eq!(traces(&bundle.id).len(), 0, "{runtime:?}");

@@ -7,6 +7,7 @@
 mod support;
 
 use std::fs;
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -297,4 +298,54 @@ fn signals_have_their_default_actions() {
             Runtime::Builtin.run(&Bundle::new("exec grep -E '^Sig(Blk|Ign)' /proc/self/status"));
         assert_eq!(outcome.stdout, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
     });
+}
+
+#[test]
+fn an_apparmor_profile_holds_from_the_program_on() {
+    const PROFILE: &str = include_str!("../../../deploy/apparmor/rolltop-desktop");
+    if !Path::new("/sys/kernel/security/apparmor/profiles").exists() {
+        println!("skipped: needs a kernel with AppArmor");
+        return;
+    }
+    let parser = |option: &str| {
+        let mut parser = std::process::Command::new("apparmor_parser")
+            .args([option, "--skip-cache"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        parser.stdin.take().unwrap().write_all(PROFILE.as_bytes()).unwrap();
+        assert!(parser.wait().unwrap().success(), "{option}");
+    };
+    for_each_runtime(|runtime| {
+        // Root's own settings can be written where nothing but the profile
+        // minds; a thread's name anywhere.
+        let mut bundle = Bundle::new(
+            "cat /proc/self/attr/current; read word </proc/sys/kernel/ostype && echo reads; \
+             echo 1 2>/dev/null >/proc/sys/kernel/shm_rmid_forced && echo writes; \
+             echo name >/proc/self/comm && echo over",
+        );
+        bundle.set("/linux/readonlyPaths", json!([]));
+        let free = runtime.run(&bundle).stdout;
+        assert!(free.ends_with("reads\nwrites\nover\n"), "{runtime:?} {free}");
+        parser("--replace");
+        bundle.set("/process/apparmorProfile", json!("rolltop-desktop"));
+        let held = runtime.run(&bundle).stdout;
+        let command = runtime.start(&bundle_that_stays());
+        let executed = command.exec_process(&json!({
+            "user": { "uid": 0, "gid": 0 },
+            "args": ["/bin/cat", "/proc/self/attr/current"],
+            "env": ["PATH=/bin"],
+            "cwd": "/",
+            "noNewPrivileges": true,
+            "apparmorProfile": "rolltop-desktop",
+        }));
+        command.end();
+        parser("--remove");
+        assert_eq!(held, "rolltop-desktop (enforce)\nreads\nover\n", "{runtime:?}");
+        assert_eq!(executed.stdout, "rolltop-desktop (enforce)\n", "{runtime:?}");
+    });
+}
+
+fn bundle_that_stays() -> Bundle {
+    Bundle::new("exec sleep 1000")
 }

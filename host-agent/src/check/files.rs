@@ -11,6 +11,7 @@ use rustix::fs::{ioctl_ficlone, statvfs};
 
 use super::{Findings, Verdict};
 use crate::{
+    apparmor::{self, Confinement, PROFILE, Wanted},
     config::{Config, StoreLocation},
     storage::{Listing, StorageError, look_at_store},
 };
@@ -25,6 +26,26 @@ pub(super) fn look(config: &Config, findings: &mut Findings) {
     disk(config, findings);
     images(config, findings);
     credentials(config, findings);
+    confinement(config, findings);
+}
+
+fn confinement(config: &Config, findings: &mut Findings) {
+    const ITEM: &str = "AppArmor";
+    let root = Path::new("/");
+    match Confinement::new(root, &config.apparmor) {
+        Err(error) => findings.add(Verdict::Bad, ITEM, "not loaded", error.to_string()),
+        Ok(found) => match found.profile() {
+            Some(profile) => findings.good(ITEM, format!("desktops run under {profile}")),
+            None if config.apparmor == Wanted::No => findings.good(ITEM, "off, as configured"),
+            None if apparmor::is_there(root) => findings.add(
+                Verdict::Weak,
+                ITEM,
+                format!("desktops have no profile: {PROFILE} is not loaded"),
+                "load deploy/apparmor/rolltop-desktop with `apparmor_parser --replace`",
+            ),
+            None => findings.good(ITEM, "this kernel has none; desktops do without"),
+        },
+    }
 }
 
 fn programs(config: &Config, findings: &mut Findings) {

@@ -77,6 +77,7 @@ pub fn fixed_differences(old: &Config, new: &Config) -> Vec<&'static str> {
             network: "[network]",
             cgroup_parent: "cgroup_parent",
             runtimes: "[runtimes]",
+            apparmor: "apparmor_profile",
             log_json: "log.json",
         }
         live {

@@ -21,6 +21,7 @@ pub use storage::{NfsConfig, StoreLocation};
 
 use crate::{
     address::{AddressError, AddressPlan, Network},
+    apparmor,
     extra::ExtraDir,
     storage::{IdentityMaps, UnmappedHomes},
 };
@@ -75,6 +76,8 @@ pub struct Config {
     pub cgroup_parent: String,
     /// Container runtimes.
     pub runtimes: Runtimes,
+    /// The AppArmor profile of desktops.
+    pub apparmor: apparmor::Wanted,
     /// Deadlines.
     pub deadlines: Deadlines,
     /// Starts that may be in their kernel-bound steps at a time.
@@ -169,6 +172,7 @@ impl Config {
             network: network(&mut r),
             cgroup_parent: r.value("cgroup_parent", "rolltop".into(), name),
             runtimes: runtimes(&mut r),
+            apparmor: r.value("apparmor_profile", apparmor::Wanted::WhereLoaded, apparmor_profile),
             deadlines: Deadlines {
                 display: millis(&mut r, "deadlines.display_ms", 20_000),
                 stop_grace: millis(&mut r, "deadlines.stop_grace_ms", 3_000),
@@ -244,6 +248,17 @@ fn runtimes(r: &mut Reader<'_>) -> Runtimes {
         );
     }
     Runtimes { default, by_name }
+}
+
+fn apparmor_profile(text: &str) -> Result<apparmor::Wanted, String> {
+    match text {
+        "auto" => Ok(apparmor::Wanted::WhereLoaded),
+        "off" => Ok(apparmor::Wanted::No),
+        name if name.is_empty() || name.chars().any(|c| c.is_control() || c.is_whitespace()) => {
+            Err("is neither \"auto\" nor \"off\" nor the name of a profile".into())
+        }
+        name => Ok(apparmor::Wanted::Named(name.into())),
+    }
 }
 
 fn millis(r: &mut Reader<'_>, key: &str, default: u32) -> Duration {

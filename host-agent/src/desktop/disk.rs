@@ -165,7 +165,7 @@ fn write_bundle(
         Init::Builtin => vec![INIT_INSIDE.to_owned(), "reap".to_owned()],
         Init::Path(path) => vec![path.clone()],
     };
-    let spec = bundle::container(&Ingredients {
+    let mut spec = bundle::container(&Ingredients {
         paths,
         root: root.path,
         init_program: &host.paths.init_program(),
@@ -177,6 +177,9 @@ fn write_bundle(
         home: request.account.as_ref().map(|account| account.name.as_str()).zip(root.home),
         own_watches: host.runtimes.is_built_in(request.runtime.as_deref()),
     })?;
+    if let Some(init) = spec.process_mut() {
+        host.confinement.confine(init);
+    }
     write_names(&dir, &request.label, addresses.ip)?;
     let machine = match &request.account {
         Some(_) => request.label.clone(),

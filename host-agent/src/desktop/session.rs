@@ -163,7 +163,7 @@ async fn start_session(
 ) -> Result<watch::Receiver<Option<Ending>>, StepError> {
     let paths = host.paths.desktop(number);
     let desktop = &image.image.manifest.desktop;
-    let spec = bundle::session(&SessionIngredients {
+    let mut spec = bundle::session(&SessionIngredients {
         account: &seat.account,
         command: &desktop.session.command,
         environment: &desktop.session.environment,
@@ -172,6 +172,7 @@ async fn start_session(
         label: &seat.label,
         time_zone: seat.time_zone.as_deref(),
     })?;
+    host.confinement.confine(&mut spec);
     let log = paths.session_log();
     let io = session_io(&log).map_err(|source| StepError::io("open", log.display(), source))?;
     let (id, bundle) = (number.to_string(), paths.bundle());

@@ -123,8 +123,9 @@ async fn begin(
         status(Code::FailedPrecondition, "RUNTIME_UNKNOWN", text)
     })?;
     let terminal = matches!(io, Io::Terminal);
-    let spec = bundle::exec(account, start.as_root, start.command, start.environment, terminal)
+    let mut spec = bundle::exec(account, start.as_root, start.command, start.environment, terminal)
         .map_err(|error| invalid_field("start", error.to_string()))?;
+    host.confinement.confine(&mut spec);
     let (id, bundle) = (record.number.to_string(), host.paths.desktop(record.number).bundle());
     let group = host.cgroup(record.number).map_err(|error| internal(&error))?;
     let container = Container { id: &id, bundle: &bundle, init: &init, group: &group };

@@ -5,7 +5,7 @@
 readonly GUEST_PACKAGES=(
     systemd-sysv dbus udev kmod procps mount util-linux iproute2 iputils-ping e2fsprogs
     nfs-kernel-server nfs-common nftables erofs-utils runc crun busybox-static
-    strace attr acl libcap2-bin uidmap jq xz-utils zstd
+    strace attr acl libcap2-bin uidmap jq xz-utils zstd apparmor
 )
 # They have nothing to do in this guest and cost most of the time it takes to start.
 readonly GUEST_WITHOUT=(

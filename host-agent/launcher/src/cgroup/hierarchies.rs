@@ -80,15 +80,6 @@ impl Hierarchies {
         }
     }
 
-    /// Whether a container's cgroup can carry device rules. Version 2 has BPF
-    /// programs in their place, which this launcher does not write.
-    #[must_use]
-    pub fn has_device_rules(&self) -> bool {
-        self.legacy
-            .iter()
-            .any(|hierarchy| hierarchy.controllers.iter().any(|name| name == "devices"))
-    }
-
     fn parse(mountinfo: &str) -> Self {
         let mut found = Self { unified: None, legacy: Vec::new() };
         for line in mountinfo.lines() {
@@ -236,7 +227,6 @@ mod tests {
         assert_eq!(found.unified.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
         let controllers: Vec<_> = found.legacy.iter().map(|h| h.controllers.join("+")).collect();
         assert_eq!(controllers, ["cpu+cpuacct", "memory", "name=systemd"]);
-        assert!(!found.has_device_rules());
     }
 
     #[test]
@@ -250,7 +240,6 @@ mod tests {
         let line = "35 31 0:32 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n";
         let found = Hierarchies::parse(line);
         assert_eq!(found.layout(), Layout::Legacy);
-        assert!(found.has_device_rules());
     }
 
     #[test]

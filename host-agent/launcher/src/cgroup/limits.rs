@@ -57,7 +57,7 @@ pub(super) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), C
     if let Some(rules) = resources.devices()
         && !rules.is_empty()
     {
-        device_rules::apply(cgroup.legacy_directory("devices"), rules)?;
+        device_rules::apply(cgroup, rules)?;
     }
     for (file, value) in resources.unified().iter().flatten() {
         apply_unified(cgroup, file, value)?;

@@ -14,6 +14,7 @@
 //! (`cgroup_procs_write_start` in `kernel/cgroup/cgroup.c`).
 
 mod detail;
+mod device_program;
 mod device_rules;
 mod end;
 mod files;

@@ -96,12 +96,32 @@ pub(super) fn prepare(process: &ProcessPlan) -> Result<(), Failure> {
         let file = open(PATH, flags, Mode::empty()).at(Stage::SetOomScore, PATH)?;
         write(&file, score.to_string().as_bytes()).at(Stage::SetOomScore, score)?;
     }
+    if let Some(profile) = &process.profile {
+        ask_for(profile)?;
+    }
     for limit in &process.limits {
         let bound = |value: u64| (value != u64::MAX).then_some(value);
         let new = Rlimit { current: bound(limit.soft), maximum: bound(limit.hard) };
         let name = format!("{:?} to {}, at most {}", limit.kind, limit.soft, limit.hard);
         setrlimit(resource(limit.kind), new).at(Stage::SetLimit, name)?;
     }
+    Ok(())
+}
+
+/// Has the next program run under an AppArmor profile. What was asked for is
+/// handed down to a forked child (`apparmor_task_alloc` in
+/// `security/apparmor/lsm.c`), and is asked for through the host's procfs: the
+/// container's could be something else (CVE-2019-16884).
+fn ask_for(profile: &str) -> Result<(), Failure> {
+    // The older name is whichever module was given it.
+    const FILES: [&str; 2] = ["/proc/self/attr/apparmor/exec", "/proc/self/attr/exec"];
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let opened = match open(FILES[0], flags, Mode::empty()) {
+        Err(Errno::NOENT) => open(FILES[1], flags, Mode::empty()),
+        opened => opened,
+    };
+    let file = opened.at(Stage::SetProfile, FILES[0])?;
+    write(&file, format!("exec {profile}").as_bytes()).at(Stage::SetProfile, profile)?;
     Ok(())
 }
 

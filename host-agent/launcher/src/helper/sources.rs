@@ -68,14 +68,6 @@ fn open_bind(plan: &MountPlan) -> Result<Option<OwnedFd>, Failure> {
         ..MountChange::default()
     };
     change_mount(mount.as_fd(), &attributes).at(Stage::OpenSource, path.display())?;
-    if plan.no_devices {
-        let change = MountChange {
-            set: Some(MountAttrFlags::MOUNT_ATTR_NODEV),
-            recursive: true,
-            ..MountChange::default()
-        };
-        change_mount(mount.as_fd(), &change).at(Stage::OpenSource, path.display())?;
-    }
     Ok(Some(mount))
 }
 

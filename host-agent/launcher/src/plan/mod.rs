@@ -138,26 +138,6 @@ impl ContainerPlan {
     }
 }
 
-impl ContainerPlan {
-    /// Whether nobody in the container can ever make a device node: `mknod`
-    /// takes the capability, and that in the host's own user namespace.
-    pub(crate) fn cannot_make_nodes(&self) -> bool {
-        self.namespaces.id_maps.is_some()
-            || self.process.capabilities.bounding & caps::Capability::CAP_MKNOD.bitmask() == 0
-    }
-
-    /// Makes device nodes in the host's trees of no use, in place of rules: the
-    /// nodes left are those the configuration names. `is_tree` tells a
-    /// directory from a single node that is bound.
-    pub(crate) fn forbid_devices(&mut self, is_tree: impl Fn(&Path) -> bool) {
-        for mount in &mut self.mounts {
-            if let MountSource::Bind { path, .. } = &mount.source {
-                mount.no_devices = is_tree(path);
-            }
-        }
-    }
-}
-
 // === impl DevicePlan ===
 
 impl DevicePlan {

@@ -20,8 +20,6 @@ pub(crate) struct MountPlan {
     pub(crate) clear: u32,
     /// Apply the attributes to the mounts below as well.
     pub(crate) recursive_attributes: bool,
-    /// Device nodes in it are of no use, nor in the mounts below.
-    pub(crate) no_devices: bool,
     /// `MS_*` of the propagation.
     pub(crate) propagation: u32,
 }
@@ -87,7 +85,6 @@ impl MountPlan {
             set: 0,
             clear: 0,
             recursive_attributes: false,
-            no_devices: false,
             propagation: MountPropagationFlags::PRIVATE.bits(),
         };
         let mut bind = (mount.typ().as_deref() == Some("bind")).then_some(false);

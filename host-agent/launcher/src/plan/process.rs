@@ -23,6 +23,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) no_new_privileges: bool,
     pub(crate) limits: Vec<LimitPlan>,
     pub(crate) oom_score_adj: Option<i32>,
+    /// AppArmor's, from the program on.
+    pub(crate) profile: Option<String>,
     pub(crate) terminal: Option<TerminalPlan>,
 }
 
@@ -111,6 +113,7 @@ impl ProcessPlan {
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             limits: limits(field, process)?,
             oom_score_adj: process.oom_score_adj(),
+            profile: profile(field, process)?,
             terminal: process
                 .terminal()
                 .unwrap_or(false)
@@ -120,10 +123,21 @@ impl ProcessPlan {
     }
 }
 
+/// The AppArmor profile, a line for the kernel.
+fn profile(field: &str, process: &Process) -> Result<Option<String>, PlanError> {
+    let Some(name) = process.apparmor_profile().as_ref().filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    if name.chars().any(char::is_control) {
+        let field = format!("{field}.apparmorProfile");
+        return Err(invalid(field, format!("{name:?}"), "must be the name of a profile"));
+    }
+    Ok(Some(name.clone()))
+}
+
 fn refuse(field: &str, process: &Process) -> Result<(), PlanError> {
     let named = |profile: &Option<String>| profile.as_ref().is_some_and(|name| !name.is_empty());
     for (part, set, reason) in [
-        ("apparmorProfile", named(process.apparmor_profile()), "no AppArmor here"),
         ("selinuxLabel", named(process.selinux_label()), "no SELinux here"),
         ("ioPriority", process.io_priority().is_some(), "set it in the cgroup"),
         ("scheduler", process.scheduler().is_some(), "set it in the cgroup"),

@@ -141,20 +141,6 @@ fn the_last_of_contrary_options_counts() {
 }
 
 #[test]
-fn without_rules_trees_of_the_host_have_no_devices() {
-    let mut config = base();
-    config["mounts"] = json!([
-        { "destination": "/data", "type": "bind", "source": "/tree", "options": ["bind", "dev"] },
-        { "destination": "/dev/fuse", "type": "bind", "source": "/dev/fuse", "options": ["bind"] },
-        { "destination": "/tmp", "type": "tmpfs" },
-    ]);
-    let mut plan = plan(&config).unwrap();
-    plan.forbid_devices(|path| path == Path::new("/tree"));
-    let found: Vec<bool> = plan.mounts.iter().map(|mount| mount.no_devices).collect();
-    assert_eq!(found, [true, false, false]);
-}
-
-#[test]
 fn own_file_systems_keep_their_options() {
     let mut config = base();
     config["mounts"] = json!([{

@@ -1,11 +1,12 @@
-//! The built-in launcher and the reference, behind one face.
+//! The built-in launcher and the references, behind one face.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Command, Stdio as CommandStdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,8 +31,12 @@ pub struct Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runtime {
     Builtin,
-    Runc,
+    /// Another's, by its program.
+    Oci(&'static str),
 }
+
+/// Those of others that are tested where they are installed and run.
+const OTHERS: [&str; 2] = ["runc", "crun"];
 
 /// A container that runs.
 pub struct Running {
@@ -60,10 +65,30 @@ pub fn for_each_runtime(test: impl Fn(Runtime)) {
         return;
     }
     test(Runtime::Builtin);
-    match Command::new("runc").arg("--version").output() {
-        Ok(_) => test(Runtime::Runc),
-        Err(_) => println!("skipped for runc: not installed"),
+    for other in OTHERS {
+        match works(other) {
+            Ok(()) => test(Runtime::Oci(other)),
+            Err(why) => println!("skipped for {other}: {why}"),
+        }
     }
+}
+
+/// Whether a runtime can start anything at all here, and why not.
+fn works(program: &'static str) -> Result<(), String> {
+    static KNOWN: Mutex<BTreeMap<&str, Result<(), String>>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let tried = known.entry(program).or_insert_with(|| {
+        if Command::new(program).arg("--version").output().is_err() {
+            return Err("not installed".into());
+        }
+        let outcome = Runtime::Oci(program).run(&Bundle::new("echo works"));
+        if outcome.stdout == "works\n" {
+            Ok(())
+        } else {
+            Err(format!("it starts nothing on this machine: {}", outcome.stderr.trim()))
+        }
+    });
+    tried.clone()
 }
 
 /// Runs `test` with the built-in launcher.
@@ -85,8 +110,8 @@ impl Runtime {
     pub fn try_run(self, bundle: &Bundle) -> Result<Outcome, LaunchError> {
         bundle.write();
         match self {
-            Self::Runc => {
-                let output = Command::new("runc")
+            Self::Oci(program) => {
+                let output = Command::new(program)
                     .args(["run", "--bundle"])
                     .arg(bundle.path())
                     .arg(&bundle.id)
@@ -124,9 +149,9 @@ impl Runtime {
             cgroup,
         };
         match self {
-            Self::Runc => {
+            Self::Oci(program) => {
                 let file = bundle.path().join("pid");
-                let status = Command::new("runc")
+                let status = Command::new(program)
                     .args(["run", "--detach", "--pid-file"])
                     .arg(&file)
                     .arg("--bundle")
@@ -168,10 +193,10 @@ impl Running {
 
     pub fn exec_process(&self, process: &Value) -> Outcome {
         match self.runtime {
-            Runtime::Runc => {
+            Runtime::Oci(program) => {
                 let file = self.bundle.join("process.json");
                 std::fs::write(&file, process.to_string()).unwrap();
-                let output = Command::new("runc")
+                let output = Command::new(program)
                     .args(["exec", "--process"])
                     .arg(&file)
                     .arg(&self.id)
@@ -216,9 +241,9 @@ impl Running {
     /// Ends it and everything it made.
     pub fn end(self) -> Option<Exit> {
         match self.runtime {
-            Runtime::Runc => {
+            Runtime::Oci(program) => {
                 let status =
-                    Command::new("runc").args(["delete", "--force", &self.id]).status().unwrap();
+                    Command::new(program).args(["delete", "--force", &self.id]).status().unwrap();
                 assert!(status.success());
                 None
             }
