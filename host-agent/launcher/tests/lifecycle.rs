@@ -349,7 +349,6 @@ fn what_is_not_offered_is_refused_by_name() {
             ("/hooks", json!({ "prestart": [{ "path": "/bin/true" }] }), "hooks"),
             ("/linux/rootfsPropagation", json!("shared"), "rootfsPropagation"),
             ("/linux/namespaces", json!([{ "type": "mount" }, { "type": "time" }]), "time"),
-            ("/process/apparmorProfile", json!("x"), "apparmorProfile"),
             ("/linux/resources/blockIO", json!({ "weight": 10 }), "blockIO"),
             ("/linux/cgroupsPath", json!("a/../b"), "a/../b"),
             ("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_NOTIFY" }), "NOTIFY"),

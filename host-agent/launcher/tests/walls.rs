@@ -330,8 +330,9 @@ fn an_apparmor_profile_holds_from_the_program_on() {
         parser("--replace");
         bundle.set("/process/apparmorProfile", json!("rolltop-desktop"));
         let held = runtime.run(&bundle).stdout;
-        let command = runtime.start(&bundle_that_stays());
-        let executed = command.exec_process(&json!({
+        let staying = Bundle::new("exec sleep 1000");
+        let running = runtime.start(&staying);
+        let executed = running.exec_process(&json!({
             "user": { "uid": 0, "gid": 0 },
             "args": ["/bin/cat", "/proc/self/attr/current"],
             "env": ["PATH=/bin"],
@@ -339,13 +340,9 @@ fn an_apparmor_profile_holds_from_the_program_on() {
             "noNewPrivileges": true,
             "apparmorProfile": "rolltop-desktop",
         }));
-        command.end();
+        running.end();
         parser("--remove");
         assert_eq!(held, "rolltop-desktop (enforce)\nreads\nover\n", "{runtime:?}");
         assert_eq!(executed.stdout, "rolltop-desktop (enforce)\n", "{runtime:?}");
     });
-}
-
-fn bundle_that_stays() -> Bundle {
-    Bundle::new("exec sleep 1000")
 }
