@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use rolltop_proto::v1::{
     DESCRIPTORS, audit_server::AuditServer, broker_server::BrokerServer,
     enrolment_server::EnrolmentServer, hosts_server::HostsServer, people_server::PeopleServer,
-    stats_server::StatsServer, storage_server::StorageServer,
+    sessions_server::SessionsServer, stats_server::StatsServer, storage_server::StorageServer,
 };
 use tonic::server::NamedService;
 use tonic_web::GrpcWebLayer;
@@ -55,6 +55,7 @@ pub async fn routes(
     let hosts = HostsServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let enrolment = EnrolmentServer::new(api.clone()).max_decoding_message_size(MAX_ENROL_BYTES);
     let audit = AuditServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let sessions = SessionsServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let people = PeopleServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let storage = StorageServer::new(api).max_decoding_message_size(MAX_REQUEST_BYTES);
 
@@ -63,6 +64,7 @@ pub async fn routes(
         .route_service(&calls_of(&stats), GrpcWebLayer::new().layer(stats))
         .route_service(&calls_of(&storage), GrpcWebLayer::new().layer(storage))
         .route_service(&calls_of(&people), GrpcWebLayer::new().layer(people))
+        .route_service(&calls_of(&sessions), GrpcWebLayer::new().layer(sessions))
         .route_service(&calls_of(&audit), GrpcWebLayer::new().layer(audit))
         .route_service(&calls_of(&hosts), GrpcWebLayer::new().layer(hosts))
         // Machines call this one, no browsers.

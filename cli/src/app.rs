@@ -41,6 +41,7 @@ impl App {
             Command::Passwd(passwd) => passwd.run(self).await?,
             Command::Pool(command) => command.run(self).await?,
             Command::Desktop(command) => return command.run(self).await,
+            Command::Session(command) => command.run(self).await?,
             Command::Data(command) => command.run(self).await?,
             Command::Host(command) => command.run(self).await?,
             Command::Place(command) => command.run(self).await?,
@@ -95,6 +96,11 @@ impl App {
     /// The same, to who did what.
     pub(crate) async fn audit(&self) -> Result<Audit, Failure> {
         Ok(self.line().await?.audit())
+    }
+
+    /// The same, to who works in which desktop and who looks.
+    pub(crate) async fn sessions(&self) -> Result<crate::connect::Sessions, Failure> {
+        Ok(self.line().await?.sessions())
     }
 
     /// The same, to accounts, groups and tokens.

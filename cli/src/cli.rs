@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     account, audit, data, desktop, group, host, image, output::Format, place, pool,
-    server::ServerUrl, token, totp, user,
+    server::ServerUrl, session, token, totp, user,
 };
 
 const ABOUT: &str = "Desktops that roll open when you sit down";
@@ -82,6 +82,9 @@ pub(crate) enum Command {
     /// Desktops
     #[command(subcommand)]
     Desktop(desktop::Command),
+    /// Who works in which desktop, who looks at it
+    #[command(subcommand)]
+    Session(session::Command),
     /// What is kept for desktops, and homes
     #[command(subcommand)]
     Data(data::Command),

@@ -9,7 +9,8 @@ use std::{io, sync::Arc, time::Duration};
 use hyper_util::rt::TokioIo;
 use rolltop_proto::v1::{
     audit_client::AuditClient, broker_client::BrokerClient, hosts_client::HostsClient,
-    people_client::PeopleClient, stats_client::StatsClient, storage_client::StorageClient,
+    people_client::PeopleClient, sessions_client::SessionsClient, stats_client::StatsClient,
+    storage_client::StorageClient,
 };
 use rustls::{
     CertificateError,
@@ -53,6 +54,9 @@ pub(crate) type People = PeopleClient<InterceptedService<Channel, Bearer>>;
 /// A client of who did what, likewise.
 pub(crate) type Audit = AuditClient<InterceptedService<Channel, Bearer>>;
 
+/// A client of who works in which desktop and who looks, likewise.
+pub(crate) type Sessions = SessionsClient<InterceptedService<Channel, Bearer>>;
+
 /// A connection, with our token for each call.
 pub(crate) struct Line {
     channel: Channel,
@@ -74,6 +78,10 @@ impl Line {
 
     pub(crate) fn audit(self) -> Audit {
         AuditClient::with_interceptor(self.channel, self.bearer)
+    }
+
+    pub(crate) fn sessions(self) -> Sessions {
+        SessionsClient::with_interceptor(self.channel, self.bearer)
     }
 
     pub(crate) fn people(self) -> People {

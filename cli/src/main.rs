@@ -24,6 +24,7 @@ mod pool;
 mod progress;
 mod secret;
 mod server;
+mod session;
 mod size;
 mod store;
 mod terminal;

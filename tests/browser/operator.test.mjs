@@ -148,6 +148,23 @@ describe("the operators' pages", { timeout: 180_000 }, () => {
     }
   });
 
+  it("tell users something, and end their connection but not their session", async () => {
+    const portal = await signedIn(system.user);
+    await portal.openDesktop("demo");
+    await operator.run(["session", "message", "Maintenance at five.", "--pool", "demo"]);
+    await portal.by("notice").getByText("Maintenance at five.").waitFor();
+    await portal.by("notice-read").click();
+    await portal.by("notice").waitFor({ state: "detached" });
+
+    const desktop = `demo/${system.user.name}`;
+    const { sessions } = await operator.json(["session", "list", "--all"]);
+    assert.equal(sessions.find((session) => session.desktop === desktop).viewer.user, system.user.name);
+    await operator.run(["session", "disconnect", desktop, "--reason", "the room is being locked"]);
+    await portal.by("sent-away-message").getByText("The room is being locked.").waitFor();
+    await portal.by("connect-again").click();
+    await portal.screen.shown();
+  });
+
   it("fit on a phone", async () => {
     const portal = await operating("overview", PHONE);
     for (const tab of TABS) {

@@ -104,6 +104,10 @@ acts! {
     StopDesktop "stop-desktop" OwnOr(OPERATORS) Use, "Have a desktop ended";
     FreezeDesktop "freeze-desktop" Only(OPERATORS) Run, "Hold a desktop still";
     ThawDesktop "thaw-desktop" Only(OPERATORS) Run, "Let it go on";
+    DisconnectSession "disconnect-session" OwnOr(OPERATORS) Use, "End the connection of who looks at a desktop; the session goes on";
+    LogOutSession "log-out-session" OwnOr(OPERATORS) Use, "Have the programs of a session end";
+    KillSession "kill-session" OwnOr(OPERATORS) Use, "End a session without asking";
+    SendMessage "send-message" Only(OPERATORS) Run, "Show a text to the users of desktops";
     OpenConnection "open-connection" Own Use, "Get a ticket to look at a desktop; noted when refused";
     Connect "connect" Own Use, "Look at a desktop: from here on";
     Disconnect "disconnect" Own Use, "Look at a desktop: until here, and why it ended";

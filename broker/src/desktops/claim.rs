@@ -336,6 +336,7 @@ impl Desktops {
             ends: None,
             expiry: None,
             seat: SeatRecord::default(),
+            notice: None,
         }
     }
 }

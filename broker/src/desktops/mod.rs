@@ -16,6 +16,7 @@ mod flight;
 mod freeze;
 mod ledger;
 mod lost;
+mod notice;
 mod pool_use;
 mod reconcile;
 mod setback;
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 pub use error::DesktopError;
 pub use flight::{Flight, Outcome, Step};
+pub use notice::Audience;
 pub use reconcile::Reconciler;
 pub use tickets::{Admission, IssuedTicket, TicketError, Tickets};
 pub use warm::Keeper;

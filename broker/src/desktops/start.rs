@@ -192,7 +192,7 @@ impl Desktops {
                 Err(status) if is_not_warm(&status) => {
                     tracing::info!(problem = status.message(), "a warm desktop is no more");
                     let DesktopRecord { host, number, epoch, .. } = record;
-                    if let Err(error) = self.ask_host_to_stop(host, *number, *epoch).await {
+                    if let Err(error) = self.ask_host_to_stop(host, *number, *epoch, None).await {
                         return Try::LineBroke(error.to_string());
                     }
                     agent.start_desktop(host_request(user, record)).await

@@ -30,6 +30,19 @@ impl Desktops {
     /// # Errors
     /// [`DesktopError::Unknown`], or the host does not answer.
     pub async fn stop(&self, id: &DesktopId) -> Result<DesktopRecord, DesktopError> {
+        self.stop_within(id, None).await
+    }
+
+    /// The same, with `grace` for its programs to end by themselves; none: the
+    /// host's default. A start that is under way is not waited for.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn stop_within(
+        &self,
+        id: &DesktopId,
+        grace: Option<Duration>,
+    ) -> Result<DesktopRecord, DesktopError> {
         let record = match self.find(id).await? {
             Some(stored) if stored.record.state != DesktopState::Gone => stored.record,
             Some(_) | None => return Err(DesktopError::Unknown(id.clone())),
@@ -44,21 +57,26 @@ impl Desktops {
                 // reach leaves the desktop as it is.
                 self.inner.hosts.agent(&record.host)?;
                 let stopping = self.happen(id, record.epoch, Happening::Stop, |_| {}).await?;
-                self.stop_on_host(stopping);
+                self.stop_on_host_within(stopping, grace);
             }
         }
-        self.ended(&record, self.inner.deadlines.stop_deadline).await
+        let wait = self.inner.deadlines.stop_deadline + grace.unwrap_or_default();
+        self.ended(&record, wait).await
     }
 
     /// Asks the host, and notes that it has ended.
     pub(super) fn stop_on_host(&self, record: DesktopRecord) {
+        self.stop_on_host_within(record, None);
+    }
+
+    fn stop_on_host_within(&self, record: DesktopRecord, grace: Option<Duration>) {
         let desktops = self.clone();
         let span =
             tracing::info_span!("stop", desktop.id = %record.id, desktop.epoch = record.epoch);
         let work = async move {
             // A host that cannot now is asked again when its line is back.
             let DesktopRecord { host, number, epoch, .. } = &record;
-            if let Err(error) = desktops.ask_host_to_stop(host, *number, *epoch).await {
+            if let Err(error) = desktops.ask_host_to_stop(host, *number, *epoch, grace).await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "a desktop could not be stopped"
@@ -94,7 +112,7 @@ impl Desktops {
     ) -> Result<DesktopRecord, DesktopError> {
         let stopping = self.happen(&record.id, record.epoch, Happening::Stop, |_| {}).await?;
         let DesktopRecord { host, number, epoch, .. } = &stopping;
-        self.ask_host_to_stop(host, *number, *epoch).await?;
+        self.ask_host_to_stop(host, *number, *epoch, None).await?;
         match self.end(&stopping, STOPPED).await {
             Ok(_) | Err(DesktopError::Illegal { .. }) => {
                 Err(DesktopError::Stopped(record.id.clone()))
@@ -109,12 +127,14 @@ impl Desktops {
         host: &HostName,
         number: u32,
         epoch: u64,
+        grace: Option<Duration>,
     ) -> Result<(), DesktopError> {
         let mut agent = self.inner.hosts.agent(host)?;
-        let request = StopHostDesktopRequest { number, epoch, grace: None };
-        let answer =
-            timeout(self.inner.deadlines.stop_deadline + HOST_EXTRA, agent.stop_desktop(request))
-                .await;
+        // Bounded where it was asked for; what does not fit is the default.
+        let told = grace.and_then(|grace| prost_types::Duration::try_from(grace).ok());
+        let request = StopHostDesktopRequest { number, epoch, grace: told };
+        let wait = self.inner.deadlines.stop_deadline + HOST_EXTRA + grace.unwrap_or_default();
+        let answer = timeout(wait, agent.stop_desktop(request)).await;
         let message = match answer {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(status)) if status.code() == Code::NotFound => return Ok(()),

@@ -19,6 +19,8 @@ pub enum End {
     },
     /// 4002: the session is over.
     SessionEnded(String),
+    /// 4005: somebody wants this connection to end; the session goes on.
+    SentAway(String),
     /// 4003: the host of the desktop does not answer.
     HostUnreachable(String),
     /// 4004: more people look at desktops than this broker relays.
@@ -45,10 +47,11 @@ pub enum End {
 
 impl End {
     /// Every [`Self::word`].
-    pub(crate) const WORDS: [&str; 13] = [
+    pub(crate) const WORDS: [&str; 14] = [
         "ticket_refused",
         "taken_over",
         "session_ended",
+        "sent_away",
         "host_unreachable",
         "full",
         "display_ended",
@@ -67,6 +70,7 @@ impl End {
             Self::TicketRefused(_) => "ticket_refused",
             Self::TakenOver { .. } => "taken_over",
             Self::SessionEnded(_) => "session_ended",
+            Self::SentAway(_) => "sent_away",
             Self::HostUnreachable(_) => "host_unreachable",
             Self::Full => "full",
             Self::DisplayEnded(_) => "display_ended",
@@ -88,6 +92,7 @@ impl End {
             Self::SessionEnded(_) => 4002,
             Self::HostUnreachable(_) | Self::DisplayEnded(_) => 4003,
             Self::Full => 4004,
+            Self::SentAway(_) => 4005,
             Self::TextSent => close_code::UNSUPPORTED,
             Self::TooBig => close_code::SIZE,
             Self::ProtocolBroken => close_code::PROTOCOL,
@@ -107,7 +112,9 @@ impl End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TicketRefused(reason) | Self::SessionEnded(reason) => f.write_str(reason),
+            Self::TicketRefused(reason) | Self::SessionEnded(reason) | Self::SentAway(reason) => {
+                f.write_str(reason)
+            }
             Self::TakenOver { address } => write!(f, "opened elsewhere, from {address}"),
             Self::HostUnreachable(problem) | Self::DisplayEnded(problem) => f.write_str(problem),
             Self::Full => f.write_str("too many people look at desktops at this moment"),

@@ -14,7 +14,8 @@ use crate::{
     clock::Clock,
     names::{DesktopId, UserName},
     state::{
-        self, DesktopRecord, DesktopState, SeatRecord, TransactionExt as _, ViewerRecord, keys,
+        self, DesktopRecord, DesktopState, SeatRecord, SentAwayRecord, TransactionExt as _,
+        ViewerRecord, keys,
     },
     store::{Commit, LeaseId, Store, StoreError, Transaction},
 };
@@ -111,6 +112,27 @@ impl Viewers {
         Ok(named.collect())
     }
 
+    /// Ends the connection of who looks at a desktop; who that was.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn send_away(
+        &self,
+        desktop: &DesktopId,
+        because: &str,
+    ) -> Result<Option<ViewerRecord>, StoreError> {
+        let Some(viewer) = self.of(desktop).await? else { return Ok(None) };
+        // Read at once by whoever relays; nobody has to clean up.
+        let lease = self.store.grant(LIFE).await?;
+        let away =
+            SentAwayRecord { connection: viewer.connection.clone(), because: because.to_owned() };
+        let put = Transaction::new().put_leased_record(&keys::sent_away(desktop), &away, lease)?;
+        match self.store.commit(put).await? {
+            // It demands nothing, so there is nothing to conflict with.
+            Commit::Applied(_) | Commit::Conflict { .. } => Ok(Some(viewer)),
+        }
+    }
+
     /// Whoever looked until now sees that, and who looks is noted with the
     /// desktop.
     pub(super) async fn enter(
@@ -126,7 +148,6 @@ impl Viewers {
             address: from.ip().to_canonical().to_string(),
             since: now,
             broker: self.broker.to_string(),
-            sent_away: String::new(),
         };
         let (id, connection) = (&desktop.id, record.connection.clone());
         let activity = self.activities.open(id, &connection, now);

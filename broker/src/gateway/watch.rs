@@ -1,4 +1,5 @@
-//! What ends a connection from outside: the desktop's end, a later viewer.
+//! What ends a connection from outside: the desktop's end, a later viewer,
+//! somebody who sends it away.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tokio::time::timeout;
 
 use super::End;
 use crate::{
-    state::{self, DesktopRecord, DesktopState, ViewerRecord, keys},
+    state::{self, DesktopRecord, DesktopState, SentAwayRecord, ViewerRecord, keys},
     store::{Store, StoreError},
 };
 
@@ -47,16 +48,20 @@ async fn follow(
     connection: &str,
 ) -> Result<End, StoreError> {
     let (desktop_key, viewer_key) = (keys::desktop(&desktop.id), keys::viewer(&desktop.id));
+    let away_key = keys::sent_away(&desktop.id);
     let begin = store.range(&desktop_key).await?;
-    let mut changes = stream::select(
+    let mut changes = stream::select_all([
         store.watch(&desktop_key, begin.revision).await?,
         store.watch(&viewer_key, begin.revision).await?,
-    );
+        store.watch(&away_key, begin.revision).await?,
+    ]);
     let viewer = state::read::<ViewerRecord>(store, &viewer_key).await?.map(|stored| stored.record);
+    let away = state::read::<SentAwayRecord>(store, &away_key).await?.map(|stored| stored.record);
     let present =
         begin.entries.into_iter().find(|entry| entry.key == desktop_key).map(|entry| entry.value);
     if let Some(end) = desktop_end(desktop, &desktop_key, present.as_deref())?
         .or_else(|| taken(viewer, connection))
+        .or_else(|| sent_away(away, connection))
     {
         return Ok(end);
     }
@@ -66,6 +71,8 @@ async fn follow(
             desktop_end(desktop, &desktop_key, change.value.as_deref())?
         } else if let (true, Some(value)) = (change.key == viewer_key, &change.value) {
             taken(Some(state::decode(&viewer_key, value)?), connection)
+        } else if let (true, Some(value)) = (change.key == away_key, &change.value) {
+            sent_away(Some(state::decode(&away_key, value)?), connection)
         } else {
             None
         };
@@ -81,6 +88,10 @@ fn taken(viewer: Option<ViewerRecord>, connection: &str) -> Option<End> {
     viewer
         .filter(|viewer| viewer.connection != connection)
         .map(|viewer| End::TakenOver { address: viewer.address })
+}
+
+fn sent_away(away: Option<SentAwayRecord>, connection: &str) -> Option<End> {
+    away.filter(|away| away.connection == connection).map(|away| End::SentAway(away.because))
 }
 
 fn desktop_end(

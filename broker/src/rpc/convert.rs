@@ -175,11 +175,7 @@ pub(super) fn desktop(
         limits: Some(limits(record.limits)),
         usage: there.and_then(|told| told.usage),
         failure: record.failure.as_ref().map(failure),
-        viewer: viewer.map(|viewer| v1::Viewer {
-            user: viewer.user.to_string(),
-            address: viewer.address.clone(),
-            since: Some(viewer.since.into()),
-        }),
+        viewer: viewer.map(self::viewer),
         end_reason: record.end_reason.clone(),
         phases: record
             .phases
@@ -195,6 +191,37 @@ pub(super) fn desktop(
             .collect(),
         ends_at: ends.as_ref().and_then(|ends| stamp(ends.at)),
         ends_because: ends.map(|ends| ends.because).unwrap_or_default(),
+        notice: record.notice.as_ref().map(|notice| v1::Notice {
+            id: notice.id.clone(),
+            text: notice.text.clone(),
+            by: notice.by.to_string(),
+            at: stamp(notice.at),
+            expires_at: stamp(notice.expires_at),
+        }),
+    }
+}
+
+pub(super) fn viewer(viewer: &ViewerRecord) -> v1::Viewer {
+    v1::Viewer {
+        user: viewer.user.to_string(),
+        address: viewer.address.clone(),
+        since: Some(viewer.since.into()),
+    }
+}
+
+/// What of it is its session's.
+pub(super) fn session(desktop: v1::Desktop) -> v1::Session {
+    v1::Session {
+        state: desktop.state,
+        desktop: desktop.id,
+        pool: desktop.pool,
+        user: desktop.user,
+        host: desktop.host,
+        started_at: desktop.started_at,
+        viewer: desktop.viewer,
+        ends_at: desktop.ends_at,
+        ends_because: desktop.ends_because,
+        notice: desktop.notice,
     }
 }
 

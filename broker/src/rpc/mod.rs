@@ -18,6 +18,7 @@ mod people;
 mod place;
 mod pools;
 mod service;
+mod sessions;
 mod stats;
 mod storage;
 mod storage_service;

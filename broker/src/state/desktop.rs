@@ -19,7 +19,7 @@ use thiserror::Error;
 use super::{ExpiryRecord, Record, SeatRecord};
 use crate::{
     clock::Timestamp,
-    names::{DesktopId, HostName, ImageRef},
+    names::{DesktopId, HostName, ImageRef, UserName},
 };
 
 /// Where a desktop is in its life, as the broker sees it.
@@ -207,6 +207,24 @@ pub struct DesktopRecord {
     /// Who sat at it last.
     #[serde(default)]
     pub seat: SeatRecord,
+    /// What its user is to know.
+    #[serde(default)]
+    pub notice: Option<NoticeRecord>,
+}
+
+/// A text for a desktop's user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeRecord {
+    /// Another one for each text.
+    pub id: String,
+    /// As it is shown.
+    pub text: String,
+    /// Who sent it.
+    pub by: UserName,
+    /// When.
+    pub at: Timestamp,
+    /// From then on it is not shown any more.
+    pub expires_at: Timestamp,
 }
 
 /// The end of a desktop, foreseen.

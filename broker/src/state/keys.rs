@@ -42,6 +42,8 @@ pub const TICKETS: &str = "ticket/";
 pub const TICKETS_OF: &str = "ticket-of/";
 /// Who looks at what.
 pub const VIEWERS: &str = "viewer/";
+/// Every connection that is to end, by desktop.
+pub const SENT_AWAY: &str = "sent-away/";
 /// Every broker that is alive.
 pub const BROKERS: &str = "broker/";
 /// The last uid given.
@@ -77,6 +79,11 @@ pub fn audit_batches(segment: &str) -> String {
 /// A batch of a segment of the audit log; padded, so that their order is kept.
 pub fn audit_batch(segment: &str, number: u32) -> String {
     format!("{AUDIT}{segment}/{number:010}")
+}
+
+/// The connection to a desktop that is to end.
+pub fn sent_away(desktop: &DesktopId) -> String {
+    format!("{SENT_AWAY}{desktop}")
 }
 
 /// A broker that is alive.

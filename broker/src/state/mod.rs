@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use desktop::{
     DesktopRecord, DesktopState, Display, EndsRecord, FailureRecord, Happening, HomeUse, Illegal,
-    LimitsRecord, PhaseRecord, Placed,
+    LimitsRecord, NoticeRecord, PhaseRecord, Placed,
 };
 pub use host_policy::{HostPolicy, Strategy, Term, is_word as is_label_word};
 pub use hosts::{
@@ -23,8 +23,8 @@ pub use hosts::{
 pub use records::{
     CapacityRecord, ClusterCa, CounterRecord, GroupRecord, HomeClaim, HomePolicy, HomeRecord,
     Marker, MemberRecord, NumberRecord, OverlayRecord, PoolRecord, PoolUseRecord, Role,
-    ServerCertificate, SessionRecord, Source, StorageRecord, TicketRecord, UserRecord,
-    ViewerRecord, WorkKind, WorkRecord,
+    SentAwayRecord, ServerCertificate, SessionRecord, Source, StorageRecord, TicketRecord,
+    UserRecord, ViewerRecord, WorkKind, WorkRecord,
 };
 pub use time::{ExpiryRecord, SeatRecord, TimeLimit, TimeLimits};
 pub use warm::{Recipe, WarmRecord, WarmState};

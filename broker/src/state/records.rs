@@ -302,9 +302,15 @@ pub struct ViewerRecord {
     /// The broker that relays.
     #[serde(default)]
     pub broker: String,
-    /// Why the connection is to end, when somebody wants that; empty: it is not.
-    #[serde(default)]
-    pub sent_away: String,
+}
+
+/// A connection that is to end. Under a lease of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentAwayRecord {
+    /// Which; any other stays.
+    pub connection: String,
+    /// One sentence for who is there.
+    pub because: String,
 }
 
 /// Whose number it is.
@@ -362,6 +368,7 @@ impl Record for HomeRecord {}
 impl Record for WorkRecord {}
 impl Record for TicketRecord {}
 impl Record for ViewerRecord {}
+impl Record for SentAwayRecord {}
 impl Record for NumberRecord {}
 impl Record for CounterRecord {}
 impl Record for Marker {}

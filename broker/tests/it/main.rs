@@ -23,6 +23,7 @@ mod metrics;
 mod people;
 mod restore;
 mod second_factor;
+mod sessions;
 mod sign_in;
 mod stats;
 mod store;

@@ -12,11 +12,14 @@ interface BannerProps {
   tookMs: number | undefined;
   /** That and why the desktop will be ended, or nothing. */
   ends: string;
+  /** What an operator wants to be known, or nothing. */
+  notice: string;
+  onNoticeRead: () => void;
   onRetry: () => void;
 }
 
 /** One line over the desktop: what goes on with the connection. */
-export function Banner({ state, tookMs, ends, onRetry }: BannerProps): VNode {
+export function Banner({ state, tookMs, ends, notice, onNoticeRead, onRetry }: BannerProps): VNode {
   const [noted, setNoted] = useState(false);
   const onNoted = useCallback(() => setNoted(true), []);
   return (
@@ -26,6 +29,14 @@ export function Banner({ state, tookMs, ends, onRetry }: BannerProps): VNode {
       {state.kind === "connected" && ends !== "" && (
         <p class="banner banner-warn" data-testid="ends-note">
           {ends}
+        </p>
+      )}
+      {state.kind === "connected" && notice !== "" && (
+        <p class="banner banner-warn">
+          <span data-testid="notice">{notice}</span>
+          <button type="button" class="button button-small" data-testid="notice-read" onClick={onNoticeRead}>
+            OK
+          </button>
         </p>
       )}
       {state.kind === "interrupted" && (

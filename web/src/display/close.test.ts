@@ -7,8 +7,12 @@ test("a refused ticket is replaced once, then there is a pause", () => {
   assert.equal(afterClose(4000, "", true).kind, "reconnect");
 });
 
-test("taken over and ended are final", () => {
+test("taken over, sent away and ended are final", () => {
   assert.deepEqual(afterClose(4001, "", false), { kind: "taken-over" });
+  assert.deepEqual(afterClose(4005, "the room is being locked", false), {
+    kind: "sent-away",
+    message: "The room is being locked.",
+  });
   assert.deepEqual(afterClose(4002, "LOGOUT", false), { kind: "ended", message: "You logged out." });
 });
 

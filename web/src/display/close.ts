@@ -6,6 +6,7 @@ export const CloseCode = {
   TAKEN_OVER: 4001,
   SESSION_ENDED: 4002,
   HOST_AWAY: 4003,
+  SENT_AWAY: 4005,
 } as const;
 
 /** The session is not the connection: that is what to say first when the latter breaks. */
@@ -17,6 +18,8 @@ export type AfterClose =
   | { readonly kind: "fresh-ticket" }
   /** The desktop is shown somewhere else now. */
   | { readonly kind: "taken-over" }
+  /** Somebody has ended the connection; the session goes on. */
+  | { readonly kind: "sent-away"; readonly message: string }
   /** Nothing is left to come back to. */
   | { readonly kind: "ended"; readonly message: string }
   /** The session lives; come back after a pause. */
@@ -34,6 +37,8 @@ export function afterClose(code: number, reason: string, ticketRenewed: boolean)
         : { kind: "fresh-ticket" };
     case CloseCode.TAKEN_OVER:
       return { kind: "taken-over" };
+    case CloseCode.SENT_AWAY:
+      return { kind: "sent-away", message: sentence(reason) };
     case CloseCode.SESSION_ENDED:
       return { kind: "ended", message: endMessage(reason) };
     case CloseCode.HOST_AWAY:

@@ -1,12 +1,13 @@
 import { type Problem, problemOf } from "../api/errors";
 import { type AfterClose, CONNECTION_LOST, afterClose } from "./close";
 
-/** Where a viewer stands. The last three are final. */
+/** Where a viewer stands. The last four are final. */
 export type ViewerState =
   | { readonly kind: "connecting" }
   | { readonly kind: "connected" }
   | { readonly kind: "interrupted"; readonly message: string }
   | { readonly kind: "taken-over" }
+  | { readonly kind: "sent-away"; readonly message: string }
   | { readonly kind: "ended"; readonly message: string }
   | { readonly kind: "signed-out"; readonly problem: Problem };
 

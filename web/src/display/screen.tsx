@@ -4,7 +4,7 @@ import { endsSession, useSession } from "../session";
 import { Banner } from "./banner";
 import { ClipboardSync } from "./clipboard";
 import type { ViewerState } from "./keep-shown";
-import { TakenOver } from "./taken-over";
+import { SentAway, TakenOver } from "./taken-over";
 import { Toolbar } from "./toolbar";
 import { Viewer } from "./viewer";
 
@@ -15,6 +15,9 @@ interface ScreenProps {
   persistent: boolean;
   /** That and why it will be ended, or nothing. */
   ends: string;
+  /** What an operator wants to be known, or nothing. */
+  notice: string;
+  onNoticeRead: () => void;
   /** When the person asked for it, by `performance.now`. */
   askedAtMs: number;
   /** Shown until the first picture. */
@@ -30,7 +33,7 @@ interface Live {
 
 /** The desktop itself, over the whole page. */
 export function Screen(props: ScreenProps): VNode {
-  const { desktop, title, persistent, ends, askedAtMs, cover, onEnded } = props;
+  const { desktop, title, persistent, ends, notice, onNoticeRead, askedAtMs, cover, onEnded } = props;
   const session = useSession();
   const screen = useRef<HTMLDivElement>(null);
   const [live, setLive] = useState<Live>();
@@ -74,10 +77,11 @@ export function Screen(props: ScreenProps): VNode {
     };
   }, [session, desktop, askedAtMs, onEnded, turn]);
 
+  const again = (): void => setTurn((before) => before + 1);
   return (
     <main class="desktop">
       <div ref={screen} class="screen" data-testid="screen" data-state={screenState(state)} />
-      {live !== undefined && state.kind !== "taken-over" && (
+      {live !== undefined && state.kind !== "taken-over" && state.kind !== "sent-away" && (
         <Toolbar
           {...live}
           desktop={desktop}
@@ -91,9 +95,12 @@ export function Screen(props: ScreenProps): VNode {
         state={state}
         tookMs={tookMs}
         ends={ends}
+        notice={notice}
+        onNoticeRead={onNoticeRead}
         onRetry={() => live?.viewer.retryNow()}
       />
-      {state.kind === "taken-over" && <TakenOver onUseHere={() => setTurn((before) => before + 1)} />}
+      {state.kind === "taken-over" && <TakenOver onUseHere={again} />}
+      {state.kind === "sent-away" && <SentAway message={state.message} onAgain={again} />}
     </main>
   );
 }
@@ -106,6 +113,7 @@ function screenState(state: ViewerState): "connecting" | "connected" | "closed" 
     case "connected":
       return "connected";
     case "taken-over":
+    case "sent-away":
     case "ended":
     case "signed-out":
       return "closed";

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { type Desktop, DesktopSchema } from "../gen/rolltop/v1/broker_pb";
 import { DesktopState } from "../gen/rolltop/v1/common_pb";
-import { endNotice, poolTitle, runningFor, shown, stateLook, updated } from "./desktops";
+import { endNotice, poolTitle, runningFor, shown, stateLook, updated, unreadNotice } from "./desktops";
 
 const desktop = (id: string, state: DesktopState): Desktop => create(DesktopSchema, { id, state });
 
@@ -58,4 +58,13 @@ test("since when, and by what name", () => {
   assert.equal(runningFor(create(DesktopSchema), 0), "");
   assert.equal(poolTitle({ name: "demo", title: "" }), "demo");
   assert.equal(poolTitle({ name: "demo", title: "Demo desktop" }), "Demo desktop");
+});
+
+test("a notice is shown until it is read or out of date", () => {
+  const notice = { id: "7", text: "Maintenance at five.", expiresAt: { seconds: 100n, nanos: 0 } };
+  const desktop = create(DesktopSchema, { notice });
+  assert.equal(unreadNotice(desktop, "", 99_000), "Maintenance at five.");
+  assert.equal(unreadNotice(desktop, "7", 99_000), "", "read");
+  assert.equal(unreadNotice(desktop, "6", 100_000), "", "out of date");
+  assert.equal(unreadNotice(create(DesktopSchema, {}), "", 0), "");
 });

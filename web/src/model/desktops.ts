@@ -63,6 +63,14 @@ export function endNotice(desktop: Desktop, nowMs: number): string {
     .join(" ");
 }
 
+/** What an operator wants its user to know; nothing once it is read or out of date. */
+export function unreadNotice(desktop: Desktop, readId: string, nowMs: number): string {
+  const { notice } = desktop;
+  if (notice === undefined || notice.id === readId) return "";
+  if (notice.expiresAt !== undefined && timestampMs(notice.expiresAt) <= nowMs) return "";
+  return notice.text;
+}
+
 /** The title people know a pool by. */
 export function poolTitle(pool: Pick<Pool, "title" | "name">): string {
   return pool.title === "" ? pool.name : pool.title;

@@ -3,7 +3,7 @@ import { useCallback, useEffect, useState } from "preact/hooks";
 import { watchDesktops } from "../api/watch";
 import { Screen } from "../display/screen";
 import type { Desktop } from "../gen/rolltop/v1/broker_pb";
-import { endNotice, poolTitle } from "../model/desktops";
+import { endNotice, poolTitle, unreadNotice } from "../model/desktops";
 import type { Steps } from "../model/phases";
 import { useSession } from "../session";
 import { useNow } from "../ui/clock";
@@ -53,12 +53,15 @@ interface ShownProps {
 function Shown({ desktop, steps, askedAtMs, onEnded }: ShownProps): VNode {
   const latest = useLatest(desktop);
   const now = useNow(NOTICE_STEP_MS);
+  const [read, setRead] = useState("");
   return (
     <Screen
       desktop={desktop.id}
       title={poolTitle({ title: desktop.poolTitle, name: desktop.pool })}
       persistent={desktop.overlay?.persistent ?? false}
       ends={endNotice(latest, now)}
+      notice={unreadNotice(latest, read, now)}
+      onNoticeRead={() => setRead(latest.notice?.id ?? "")}
       askedAtMs={askedAtMs}
       cover={steps.size > 0 && <Cover steps={steps} />}
       onEnded={onEnded}

@@ -124,7 +124,7 @@ impl Desktops {
         let Some(stored) = self.warm(&record.pool, record.number, record.epoch).await? else {
             return Ok(());
         };
-        self.ask_host_to_stop(&record.host, record.number, record.epoch).await?;
+        self.ask_host_to_stop(&record.host, record.number, record.epoch, None).await?;
         Ok(self.forget_warm(&stored.record, Number::Free).await?)
     }
 }

@@ -61,7 +61,7 @@ impl Desktops {
     pub(in crate::desktops) fn stop_warm_on_host(&self, host: &HostName, number: u32, epoch: u64) {
         let (desktops, host) = (self.clone(), host.clone());
         self.inner.tasks.spawn(async move {
-            if let Err(error) = desktops.ask_host_to_stop(&host, number, epoch).await {
+            if let Err(error) = desktops.ask_host_to_stop(&host, number, epoch, None).await {
                 // It tells of it again when its line is back.
                 tracing::warn!(number, host.name = %host, error = &error as &dyn std::error::Error,
                     "a warm desktop could not be stopped");
