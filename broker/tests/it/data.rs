@@ -68,7 +68,7 @@ impl User {
         self.stop(DATA).await.unwrap();
         let requests = house.agent.script.requests.lock().unwrap();
         let overlay = requests.last().unwrap().overlay.clone().unwrap();
-        house.agent.script.storage.write(&overlay.persistent_name, content);
+        assert!(house.agent.script.storage.write(&overlay.persistent_name, content));
         overlay.persistent_name
     }
 }
@@ -122,7 +122,7 @@ async fn users_look_after_their_own_and_operators_after_all() {
     assert_eq!(reason_of(&refused), "OPERATORS_ONLY");
 
     anna.snapshot(DATA, "before").await.unwrap();
-    house.agent.script.storage.write(&name, b"ruined");
+    assert!(house.agent.script.storage.write(&name, b"ruined"));
     assert_eq!(
         reason_of(&ben.roll_back("demo-keep/anna", "before").await.unwrap_err()),
         "NOT_YOURS"

@@ -31,8 +31,16 @@ async fn a_desktop_is_one_however_often_and_concurrently_it_is_asked_for() {
     assert_eq!(first.state(), DesktopState::Running);
     assert_eq!((first.id.as_str(), first.number, first.epoch), ("demo/anna", 1, 1));
     let phases: Vec<_> = told.iter().map(|step| (step.phase(), step.done)).collect();
-    let (placement, disk) = (Phase::Placement, Phase::Disk);
-    assert_eq!(phases, [(placement, false), (placement, true), (disk, false), (disk, true)]);
+    let all = [
+        Phase::Placement,
+        Phase::Disk,
+        Phase::Network,
+        Phase::Container,
+        Phase::Session,
+        Phase::Display,
+    ];
+    let begun_and_done = all.iter().flat_map(|phase| [(*phase, false), (*phase, true)]);
+    assert_eq!(phases, begun_and_done.collect::<Vec<_>>());
     for (other_told, other) in &answers {
         assert_eq!((other.number, other.epoch), (1, 1));
         assert!(other_told == told || other_told.len() == 1, "joined, or found it running");

@@ -36,7 +36,7 @@ async fn enrol(
 /// The agent of "h1" with another certificate.
 async fn reborn(house: &mut House, certificate_pem: &str, key: &KeyPair) {
     house.agent.vanish();
-    house.agent.keys().put(certificate_pem, key);
+    house.agent.keys().put(certificate_pem, key).unwrap();
     house.agent.come_up();
 }
 
@@ -51,13 +51,13 @@ async fn a_token_enrols_one_host_once() {
     );
 
     // What is wrong with the rest of it does not cost the token.
-    let (key, request) = new_key();
+    let (key, request) = new_key().unwrap();
     let refused = enrol(&house, &token, "h2", request.clone()).await.unwrap_err();
     assert_eq!(reason_of(&refused), "ENROL_TOKEN_INVALID", "{refused:?}");
     let refused = enrol(&house, &token, "h1", "rubbish".into()).await.unwrap_err();
     assert_eq!(reason_of(&refused), "BAD_FIELD", "{refused:?}");
 
-    let before = house.agent.keys().installed_sha256();
+    let before = house.agent.keys().installed_sha256().unwrap();
     let enrolled = enrol(&house, &token, "h1", request.clone()).await.unwrap();
     assert_eq!(enrolled.ca_pem, house.ca());
     assert_eq!(enrolled.endpoint, house.agent.endpoint());
@@ -73,7 +73,7 @@ async fn a_token_enrols_one_host_once() {
     })
     .await;
     assert_ne!(host.state(), HostState::Ready);
-    assert_eq!(house.agent.keys().installed_sha256(), before);
+    assert_eq!(house.agent.keys().installed_sha256().unwrap(), before);
     reborn(&mut house, &enrolled.certificate_pem, &key).await;
     house.host_is(HostState::Ready).await;
     olga.start("demo").await.unwrap();
@@ -94,14 +94,14 @@ async fn tokens_are_for_operators_and_run_out_and_replace_one_another() {
 
     let first = token(&mut olga, "h2").await;
     let second = token(&mut olga, "h2").await;
-    let refused = enrol(&house, &first, "h2", new_key().1).await.unwrap_err();
+    let refused = enrol(&house, &first, "h2", new_key().unwrap().1).await.unwrap_err();
     assert_eq!(reason_of(&refused), "ENROL_TOKEN_INVALID", "replaced");
     house.clock.advance(2 * HOUR);
-    let refused = enrol(&house, &second, "h2", new_key().1).await.unwrap_err();
+    let refused = enrol(&house, &second, "h2", new_key().unwrap().1).await.unwrap_err();
     assert_eq!(reason_of(&refused), "ENROL_TOKEN_INVALID", "run out");
     // The third wrong one from there: slowed.
     let refused = loop_until("guessing is slowed", async || {
-        let refused = enrol(&house, "rte1.guess.0", "h2", new_key().1).await.unwrap_err();
+        let refused = enrol(&house, "rte1.guess.0", "h2", new_key().unwrap().1).await.unwrap_err();
         (reason_of(&refused) != "ENROL_TOKEN_INVALID").then_some(refused)
     })
     .await;
@@ -123,11 +123,11 @@ async fn a_revoked_host_is_out_until_it_is_enrolled_anew() {
     .await;
     assert!(host.problem.contains("revoked"), "{}", host.problem);
     assert_eq!(reason_of(&olga.stop("demo").await.unwrap_err()), "HOST_UNREACHABLE");
-    let refused = enrol(&house, &spare, "h1", new_key().1).await.unwrap_err();
+    let refused = enrol(&house, &spare, "h1", new_key().unwrap().1).await.unwrap_err();
     assert_eq!(reason_of(&refused), "ENROL_TOKEN_INVALID", "a token from before is void, too");
 
     let token = token(&mut olga, "h1").await;
-    let (key, request) = new_key();
+    let (key, request) = new_key().unwrap();
     let enrolled = enrol(&house, &token, "h1", request).await.unwrap();
     reborn(&mut house, &enrolled.certificate_pem, &key).await;
     house.host_is(HostState::Ready).await;
@@ -140,7 +140,7 @@ async fn certificates_are_renewed_by_themselves() {
     let mut house = House::with("[hosts]\ncertificate_days = 1\nsuspect_s = 2\n").await;
     let mut olga = house.sign_in("olga").await;
     let before = house.host(&mut olga, "h1").await.certificate_expires_at.unwrap();
-    let (sha256, keys) = (house.agent.keys().installed_sha256(), house.agent.keys());
+    let (sha256, keys) = (house.agent.keys().installed_sha256().unwrap(), house.agent.keys());
     house.clock.advance(20 * HOUR);
     let mut olga = house.sign_in("olga").await;
     let after = loop_until("a new certificate", async || {
@@ -149,7 +149,7 @@ async fn certificates_are_renewed_by_themselves() {
     })
     .await;
     assert!(after.seconds >= before.seconds + 19 * 3600, "{after:?} after {before:?}");
-    assert_ne!(keys.installed_sha256(), sha256);
+    assert_ne!(keys.installed_sha256().unwrap(), sha256);
     // It is good for a new line.
     house.agent.vanish();
     house.host_is(HostState::Suspect).await;

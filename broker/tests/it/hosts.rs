@@ -23,14 +23,12 @@ async fn a_host_that_returns_has_its_desktops_still() {
     assert_eq!(reason_of(&refused), "HOST_UNREACHABLE");
     assert_eq!(anna.list().await[0].state(), DesktopState::Running);
 
-    house.agent.script.desktops.lock().unwrap().remove(&lost.number);
+    house.agent.script.remove(lost.number).unwrap();
     let failed = v1::Failure { reason: "out of memory".into(), ..Default::default() };
-    {
-        let mut desktops = house.agent.script.desktops.lock().unwrap();
-        let told = desktops.get_mut(&broken.number).unwrap();
-        told.set_state(DesktopState::Failed);
-        told.failure = Some(failed.clone());
-    }
+    let mut told = house.agent.script.remove(broken.number).unwrap();
+    told.set_state(DesktopState::Failed);
+    told.failure = Some(failed.clone());
+    house.agent.script.put(told);
     house.agent.come_up();
     house.host_is(HostState::Ready).await;
     assert_eq!(anna.start("demo").await.unwrap().1.epoch, kept.epoch);
@@ -91,7 +89,7 @@ async fn desktops_the_cluster_does_not_know_are_reported_and_left_alone() {
         state: DesktopState::Running.into(),
         ..Default::default()
     };
-    house.agent.script.desktops.lock().unwrap().insert(1, stray);
+    house.agent.script.put(stray);
     house.agent.come_up();
     let host = house.host_is(HostState::Ready).await;
     assert_eq!(host.problem, "it runs desktops this cluster does not know: number 1");

@@ -39,7 +39,7 @@ async fn a_restored_store_gives_nobody_an_old_epoch_or_an_empty_disk() {
     ben.state_is("demo-keep", DesktopState::Gone).await;
     let kept: Vec<String> = house.agent.script.storage.names();
     let bens = kept.iter().find(|name| name.contains("ben")).unwrap().clone();
-    house.agent.script.storage.write(&bens, b"precious");
+    assert!(house.agent.script.storage.write(&bens, b"precious"));
 
     house.stop_broker().await;
     std::fs::remove_file(house.dir.path().join("state/store.redb")).unwrap();

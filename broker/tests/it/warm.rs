@@ -132,7 +132,7 @@ async fn without_a_warm_one_a_start_is_cold() {
 
     // One that has gone without a word is made anew, in its place.
     let warm = house.agent.script.warm().remove(0);
-    house.agent.script.desktops.lock().unwrap().remove(&warm.number);
+    house.agent.script.remove(warm.number).unwrap();
     anna.stop("demo").await.unwrap();
     let (_, third) = anna.start("demo").await.unwrap();
     assert_eq!((third.state(), third.number), (DesktopState::Running, warm.number));
@@ -260,11 +260,8 @@ async fn a_broker_that_comes_back_knows_them() {
     // Meanwhile one ends, and a stranger comes.
     let lost = house.agent.script.warm().remove(0);
     let stranger = v1::HostDesktop { number: 99, epoch: 1, ..lost.clone() };
-    {
-        let mut desktops = house.agent.script.desktops.lock().unwrap();
-        desktops.remove(&lost.number);
-        desktops.insert(99, stranger);
-    }
+    house.agent.script.remove(lost.number).unwrap();
+    house.agent.script.put(stranger);
     house.start_broker().await;
     house.host_is(HostState::Ready).await;
     let mut olga = house.sign_in("olga").await;

@@ -1,14 +1,10 @@
 //! A broker, a host and their clients.
 
 mod agent;
-mod keys;
 mod socket;
-mod stats;
-mod storage;
 
 use std::{
     net::SocketAddr,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -36,9 +32,8 @@ use tonic::{
 };
 
 pub(crate) use agent::{Agent, Behaviour};
-pub(crate) use keys::new_key;
+pub(crate) use rolltop_sim::{Gate, new_key};
 pub(crate) use socket::{Socket, connect_tls};
-pub(crate) use storage::Gate;
 
 /// For anything that is to happen soon; far longer than it takes.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -232,10 +227,6 @@ pub(crate) async fn offline(config: &Config, words: &[&str], input: &str) {
     let cli = Cli::try_parse_from(words.iter().filter(|word| !word.is_empty())).unwrap();
     let mut input = input.as_bytes();
     offline::run(config, cli.command.unwrap(), &mut input, &mut std::io::sink()).await.unwrap();
-}
-
-pub(crate) fn read(dir: &Path, name: &str) -> String {
-    std::fs::read_to_string(dir.join(name)).unwrap()
 }
 
 /// Someone who has signed in.

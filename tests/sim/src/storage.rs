@@ -1,4 +1,4 @@
-//! The disks of the scripted host: names, snapshots and bytes in memory.
+//! The disks of a host: names, snapshots and bytes in memory.
 
 use std::{
     collections::BTreeMap,
@@ -12,17 +12,19 @@ use rolltop_proto::v1::{
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming, async_trait};
+use tonic::{Code, Request, Response, Status, Streaming, async_trait};
+
+use crate::{lock, table::refuse};
 
 /// Held work goes on once the semaphore lets it.
-pub(crate) type Gate = Arc<Semaphore>;
+pub type Gate = Arc<Semaphore>;
 
 type Key = (VolumeKind, String);
 type Work = BoxStream<'static, Result<v1::VolumeWork, Status>>;
 
-/// What the host has, and what it does with the next work.
-#[derive(Clone, Default)]
-pub(crate) struct Disks {
+/// What a host has on its disks, and what it does with the next work.
+#[derive(Clone, Debug, Default)]
+pub struct Disks {
     volumes: Arc<Mutex<BTreeMap<Key, Disk>>>,
     /// Work waits for it.
     pub gate: Arc<Mutex<Option<Gate>>>,
@@ -38,7 +40,7 @@ pub(crate) struct Disks {
     pub given_up: Arc<Mutex<usize>>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Disk {
     content: Vec<u8>,
     size_bytes: i64,
@@ -47,9 +49,9 @@ struct Disk {
 
 impl Disks {
     /// A start makes what it needs.
-    pub(crate) fn mount(&self, request: &StartHostDesktopRequest) {
+    pub fn mount(&self, request: &StartHostDesktopRequest) {
         let overlay = request.overlay.clone().unwrap_or_default();
-        let mut volumes = self.volumes.lock().unwrap();
+        let mut volumes = lock(&self.volumes);
         if !overlay.persistent_name.is_empty() {
             volumes.entry((VolumeKind::Overlay, overlay.persistent_name)).or_default();
         }
@@ -59,25 +61,31 @@ impl Disks {
         }
     }
 
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.volumes.lock().unwrap().keys().map(|(_, name)| name.clone()).collect()
+    /// The names of all volumes.
+    pub fn names(&self) -> Vec<String> {
+        lock(&self.volumes).keys().map(|(_, name)| name.clone()).collect()
     }
 
-    pub(crate) fn write(&self, name: &str, content: &[u8]) {
-        let mut volumes = self.volumes.lock().unwrap();
-        let disk = volumes.iter_mut().find(|((_, known), _)| known == name).unwrap().1;
-        disk.content = content.to_vec();
+    /// A desktop writes to the volume of this name; false: there is none.
+    pub fn write(&self, name: &str, content: &[u8]) -> bool {
+        let mut volumes = lock(&self.volumes);
+        let found = volumes.iter_mut().find(|((_, known), _)| known == name);
+        found.map(|(_, disk)| disk.content = content.to_vec()).is_some()
     }
 
-    pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let volumes = self.volumes.lock().unwrap();
+    /// What is in the volume of this name.
+    pub fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let volumes = lock(&self.volumes);
         let found = volumes.iter().find(|((_, known), _)| known == name);
         found.map(|(_, disk)| disk.content.clone())
     }
 
     fn with<T>(&self, key: &Key, work: impl FnOnce(&mut Disk) -> T) -> Result<T, Status> {
-        let mut volumes = self.volumes.lock().unwrap();
-        volumes.get_mut(key).map(work).ok_or_else(|| Status::not_found("no such volume"))
+        let mut volumes = lock(&self.volumes);
+        volumes
+            .get_mut(key)
+            .map(work)
+            .ok_or_else(|| refuse(Code::NotFound, "VOLUME_UNKNOWN", "there is no such volume"))
     }
 
     fn volume(&self, key: &Key) -> Result<v1::Volume, Status> {
@@ -96,18 +104,19 @@ impl Disks {
         name: &'static str,
         work: impl FnOnce(&Disks) -> Result<v1::VolumeResult, Status> + Send + 'static,
     ) -> Result<Response<Work>, Status> {
-        self.asked.lock().unwrap().push(name);
-        if let Some(refusal) = self.refusal.lock().unwrap().take() {
+        lock(&self.asked).push(name);
+        if let Some(refusal) = lock(&self.refusal).take() {
             return Err(refusal);
         }
-        let gate = self.gate.lock().unwrap().clone();
+        let gate = lock(&self.gate).clone();
         let disks = self.clone();
         let message = |message| Ok(v1::VolumeWork { message: Some(message) });
         let progress = v1::WorkProgress { done_bytes: 1, total_bytes: 2, ..Default::default() };
         let begun = stream::iter([message(volume_work::Message::Progress(progress))]);
         let done = stream::once(async move {
             if let Some(gate) = gate {
-                gate.acquire().await.unwrap().forget();
+                let passed = gate.acquire().await;
+                passed.map_err(|_| Status::cancelled("the gate is gone"))?.forget();
             }
             let result = work(&disks)?;
             Ok(v1::VolumeWork { message: Some(volume_work::Message::Result(result)) })
@@ -116,9 +125,9 @@ impl Disks {
     }
 }
 
-fn key(id: Option<VolumeId>) -> Key {
-    let id = id.unwrap();
-    (id.kind(), id.name)
+fn key(id: Option<VolumeId>) -> Result<Key, Status> {
+    let id = id.ok_or_else(|| Status::invalid_argument("id: missing; name a volume"))?;
+    Ok((id.kind(), id.name))
 }
 
 fn of(volume: v1::Volume) -> v1::VolumeResult {
@@ -139,7 +148,7 @@ impl HostStorage for Disks {
         &self,
         _: Request<v1::ListVolumesRequest>,
     ) -> Result<Response<v1::ListVolumesResponse>, Status> {
-        let keys: Vec<Key> = self.volumes.lock().unwrap().keys().cloned().collect();
+        let keys: Vec<Key> = lock(&self.volumes).keys().cloned().collect();
         let volumes: Result<Vec<_>, _> = keys.iter().map(|key| self.volume(key)).collect();
         Ok(Response::new(v1::ListVolumesResponse { volumes: volumes? }))
     }
@@ -148,15 +157,15 @@ impl HostStorage for Disks {
         &self,
         request: Request<v1::GetVolumeRequest>,
     ) -> Result<Response<v1::Volume>, Status> {
-        self.volume(&key(request.into_inner().id)).map(Response::new)
+        self.volume(&key(request.into_inner().id)?).map(Response::new)
     }
 
     async fn get_fence(
         &self,
         request: Request<v1::GetFenceRequest>,
     ) -> Result<Response<v1::Fence>, Status> {
-        self.volume(&key(request.into_inner().id))?;
-        let holder = self.holder.lock().unwrap().clone();
+        self.volume(&key(request.into_inner().id)?)?;
+        let holder = lock(&self.holder).clone();
         let held = holder.is_some();
         let holder = holder.unwrap_or_default();
         Ok(Response::new(v1::Fence { held, holder, watch: None }))
@@ -167,7 +176,7 @@ impl HostStorage for Disks {
         request: Request<v1::GrowVolumeRequest>,
     ) -> Result<Response<Work>, Status> {
         let request = request.into_inner();
-        let key = key(request.id);
+        let key = key(request.id)?;
         self.work("grow", move |disks| {
             disks.with(&key, |disk| disk.size_bytes = request.size_mib << 20)?;
             disks.volume(&key).map(of)
@@ -178,7 +187,7 @@ impl HostStorage for Disks {
         &self,
         request: Request<v1::TrimVolumeRequest>,
     ) -> Result<Response<Work>, Status> {
-        let key = key(request.into_inner().id);
+        let key = key(request.into_inner().id)?;
         self.work("trim", move |disks| {
             Ok(v1::VolumeResult { trimmed_bytes: 4096, ..of(disks.volume(&key)?) })
         })
@@ -188,7 +197,7 @@ impl HostStorage for Disks {
         &self,
         request: Request<v1::CheckVolumeRequest>,
     ) -> Result<Response<Work>, Status> {
-        let key = key(request.into_inner().id);
+        let key = key(request.into_inner().id)?;
         self.work("check", move |disks| {
             let check = v1::CheckResult {
                 condition: v1::VolumeCondition::Sound.into(),
@@ -202,13 +211,13 @@ impl HostStorage for Disks {
         &self,
         request: Request<v1::DeleteVolumeRequest>,
     ) -> Result<Response<v1::DeleteVolumeResponse>, Status> {
-        let key = key(request.into_inner().id);
-        if let Some(refusal) = self.refusal.lock().unwrap().take() {
+        let key = key(request.into_inner().id)?;
+        if let Some(refusal) = lock(&self.refusal).take() {
             return Err(refusal);
         }
-        let gone = self.volumes.lock().unwrap().remove(&key);
+        let gone = lock(&self.volumes).remove(&key);
         gone.map(|_| Response::new(v1::DeleteVolumeResponse {}))
-            .ok_or_else(|| Status::not_found("no such volume"))
+            .ok_or_else(|| refuse(Code::NotFound, "VOLUME_UNKNOWN", "there is no such volume"))
     }
 
     async fn create_snapshot(
@@ -216,7 +225,7 @@ impl HostStorage for Disks {
         request: Request<v1::CreateVolumeSnapshotRequest>,
     ) -> Result<Response<Work>, Status> {
         let request = request.into_inner();
-        let key = key(request.id);
+        let key = key(request.id)?;
         self.work("snapshot", move |disks| {
             disks.with(&key, |disk| {
                 disk.snapshots.insert(request.name.clone(), disk.content.clone())
@@ -230,7 +239,7 @@ impl HostStorage for Disks {
         &self,
         request: Request<v1::ListVolumeSnapshotsRequest>,
     ) -> Result<Response<v1::ListVolumeSnapshotsResponse>, Status> {
-        let names = self.with(&key(request.into_inner().id), |disk| {
+        let names = self.with(&key(request.into_inner().id)?, |disk| {
             disk.snapshots.keys().cloned().collect::<Vec<_>>()
         })?;
         let snapshots =
@@ -243,9 +252,9 @@ impl HostStorage for Disks {
         request: Request<v1::DeleteVolumeSnapshotRequest>,
     ) -> Result<Response<v1::DeleteVolumeSnapshotResponse>, Status> {
         let request = request.into_inner();
-        let gone = self.with(&key(request.id), |disk| disk.snapshots.remove(&request.name))?;
+        let gone = self.with(&key(request.id)?, |disk| disk.snapshots.remove(&request.name))?;
         gone.map(|_| Response::new(v1::DeleteVolumeSnapshotResponse {}))
-            .ok_or_else(|| Status::not_found("no such snapshot"))
+            .ok_or_else(|| refuse(Code::NotFound, "SNAPSHOT_UNKNOWN", "there is no such snapshot"))
     }
 
     async fn roll_back_volume(
@@ -253,9 +262,15 @@ impl HostStorage for Disks {
         request: Request<v1::RollBackVolumeRequest>,
     ) -> Result<Response<Work>, Status> {
         let request = request.into_inner();
-        let key = key(request.id);
+        let key = key(request.id)?;
         self.work("roll back", move |disks| {
-            disks.with(&key, |disk| disk.content = disk.snapshots[&request.snapshot].clone())?;
+            let unknown =
+                || refuse(Code::NotFound, "SNAPSHOT_UNKNOWN", "there is no such snapshot");
+            disks.with(&key, |disk| {
+                let then = disk.snapshots.get(&request.snapshot).ok_or_else(unknown)?;
+                disk.content.clone_from(then);
+                Ok::<_, Status>(())
+            })??;
             disks.volume(&key).map(of)
         })
     }
@@ -265,10 +280,10 @@ impl HostStorage for Disks {
         request: Request<v1::CloneVolumeRequest>,
     ) -> Result<Response<Work>, Status> {
         let request = request.into_inner();
-        let (from, to) = (key(request.id), key(request.to));
+        let (from, to) = (key(request.id)?, key(request.to)?);
         self.work("clone", move |disks| {
             let copy = disks.with(&from, |disk| disk.clone())?;
-            disks.volumes.lock().unwrap().insert(to.clone(), copy);
+            lock(&disks.volumes).insert(to.clone(), copy);
             disks.volume(&to).map(of)
         })
     }
@@ -279,7 +294,7 @@ impl HostStorage for Disks {
         request: Request<v1::ExportVolumeRequest>,
     ) -> Result<Response<Self::ExportVolumeStream>, Status> {
         use v1::export_chunk::Message;
-        let content = self.with(&key(request.into_inner().id), |disk| disk.content.clone())?;
+        let content = self.with(&key(request.into_inner().id)?, |disk| disk.content.clone())?;
         let given_up = Arc::clone(&self.given_up);
         let (out, chunks) = mpsc::channel(1);
         tokio::spawn(async move {
@@ -290,7 +305,7 @@ impl HostStorage for Disks {
             for message in [head].into_iter().chain(data).chain([end]) {
                 let chunk = v1::ExportChunk { message: Some(message) };
                 if out.send(Ok(chunk)).await.is_err() {
-                    *given_up.lock().unwrap() += 1;
+                    *lock(&given_up) += 1;
                     return;
                 }
             }
@@ -308,7 +323,7 @@ impl HostStorage for Disks {
         let Some(Message::Start(start)) = first else {
             return Err(Status::invalid_argument("start"));
         };
-        self.asked.lock().unwrap().push("import");
+        lock(&self.asked).push("import");
         let mut content = Vec::new();
         loop {
             match chunks.message().await?.and_then(|chunk| chunk.message) {
@@ -319,8 +334,8 @@ impl HostStorage for Disks {
                 }
             }
         }
-        let key = key(start.id);
-        self.volumes.lock().unwrap().entry(key.clone()).or_default().content = content;
+        let key = key(start.id)?;
+        lock(&self.volumes).entry(key.clone()).or_default().content = content;
         self.volume(&key).map(Response::new)
     }
 }
