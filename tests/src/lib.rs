@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod display;
 pub mod durability;
 pub mod exposition;
+pub mod faults;
 pub mod http;
 pub mod images;
 pub mod isolation;

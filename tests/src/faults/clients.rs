@@ -1,0 +1,272 @@
+//! People: they ask for desktops at any broker, look at them and leave, all at
+//! once, and note what they are told.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use futures_util::StreamExt as _;
+use rolltop_proto::v1::{
+    self, HostState, broker_client::BrokerClient, start_desktop_response::Message,
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::{
+    client_async,
+    tungstenite::{Message as Frame, client::IntoClientRequest as _},
+};
+use tonic::{
+    Code, Request, Status,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
+use tonic_types::StatusExt as _;
+
+use super::{
+    BROKERS, POOLS,
+    answers::{Answer, Life, Outcome, Wish},
+    cluster::{Person, broker_port},
+    random::Random,
+};
+
+/// After which a person does not wait any more.
+const PATIENCE: Duration = Duration::from_secs(25);
+/// For a broker to take a connection.
+const CONNECT: Duration = Duration::from_secs(2);
+/// What was seen of a display.
+const BANNER: &[u8] = b"RFB ";
+
+/// The ways to all brokers.
+#[derive(Clone)]
+pub struct Doors {
+    channels: Vec<Channel>,
+    tls: TlsConnector,
+}
+
+/// Someone who has signed in; every broker knows it.
+#[derive(Clone)]
+pub struct Caller {
+    name: String,
+    token: String,
+    doors: Doors,
+}
+
+/// All that was answered.
+#[derive(Clone, Debug, Default)]
+pub struct Answers(Arc<Mutex<Vec<Answer>>>);
+
+// === impl Answers ===
+
+impl Answers {
+    fn note(&self, answer: Answer) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+    }
+
+    /// In the order they were answered.
+    pub fn all(&self) -> Vec<Answer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+// === impl Doors ===
+
+impl Doors {
+    /// To brokers that show a certificate of this authority.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn new(ca: &str) -> anyhow::Result<Self> {
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(ca))
+            .domain_name("localhost");
+        let channel = |broker| {
+            let endpoint =
+                Endpoint::from_shared(format!("https://127.0.0.1:{}", broker_port(broker)))?;
+            let endpoint = endpoint.tls_config(tls.clone())?.connect_timeout(CONNECT);
+            anyhow::Ok(endpoint.connect_lazy())
+        };
+        let channels = (0..BROKERS).map(channel).collect::<anyhow::Result<_>>()?;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(ca.as_bytes())?)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { channels, tls: TlsConnector::from(Arc::new(config)) })
+    }
+
+    fn client(&self, broker: usize) -> Option<BrokerClient<Channel>> {
+        self.channels.get(broker).cloned().map(BrokerClient::new)
+    }
+
+    /// Signs someone in, at whichever broker serves first.
+    ///
+    /// # Errors
+    /// None does within `patience`.
+    pub async fn sign_in(&self, person: &Person, patience: Duration) -> anyhow::Result<Caller> {
+        let deadline = Instant::now() + patience;
+        for broker in (0..BROKERS).cycle() {
+            let mut client = self.client(broker).context("no such broker")?;
+            let request = v1::SignInRequest {
+                name: person.name.clone(),
+                password: person.password.clone(),
+                ..Default::default()
+            };
+            match client.sign_in(request).await {
+                Ok(answer) => {
+                    let (name, token) = (person.name.clone(), answer.into_inner().token);
+                    return Ok(Caller { name, token, doors: self.clone() });
+                }
+                Err(_) if Instant::now() < deadline => sleep(Duration::from_millis(200)).await,
+                Err(status) => {
+                    return Err(status).with_context(|| format!("{} cannot sign in", person.name));
+                }
+            }
+        }
+        anyhow::bail!("there are no brokers")
+    }
+}
+
+// === impl Caller ===
+
+impl Caller {
+    fn ask<T>(&self, message: T) -> Result<Request<T>, Status> {
+        let mut request = Request::new(message);
+        let bearer = format!("Bearer {}", self.token);
+        let bearer = bearer.parse().map_err(|_| Status::internal("a token that is no text"))?;
+        request.metadata_mut().insert("authorization", bearer);
+        Ok(request)
+    }
+
+    fn client(&self, broker: usize) -> Result<BrokerClient<Channel>, Status> {
+        self.doors.client(broker).ok_or_else(|| Status::internal("there is no such broker"))
+    }
+
+    /// Wishes this and that until `end`, as `random` has it.
+    pub async fn live(self, mut random: Random, end: Instant, answers: Answers) {
+        // Not all in the same moment.
+        sleep(Duration::from_millis(random.below(800))).await;
+        while Instant::now() < end {
+            let pool = POOLS.get(random.place(POOLS.len())).copied().unwrap_or_default();
+            let broker = random.place(BROKERS);
+            let wish = match random.below(10) {
+                0..5 => Wish::Start,
+                5..8 => Wish::Look,
+                _ => Wish::Stop,
+            };
+            answers.note(self.wish(wish, pool, broker).await);
+            let pause = Duration::from_millis(random.below(700));
+            sleep_until((Instant::now() + pause).min(end)).await;
+        }
+    }
+
+    /// One wish and its answer.
+    pub async fn wish(&self, wish: Wish, pool: &str, broker: usize) -> Answer {
+        let asked = Instant::now();
+        let done = async {
+            match wish {
+                Wish::Start => self.start(pool, broker).await,
+                Wish::Stop => self.stop(pool, broker).await,
+                Wish::Look => self.look(pool, broker).await,
+            }
+        };
+        let outcome = match timeout(PATIENCE, done).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(status)) => of_status(&status),
+            Err(_) => Outcome::Unknown("no answer in time".to_owned()),
+        };
+        let desktop = format!("{pool}/{}", self.name);
+        Answer { desktop, wish, broker, asked, answered: Instant::now(), outcome }
+    }
+
+    async fn start(&self, pool: &str, broker: usize) -> Result<Outcome, Status> {
+        let request = v1::StartDesktopRequest { pool: pool.into(), ..Default::default() };
+        let answer = self.client(broker)?.start_desktop(self.ask(request)?).await?;
+        let mut steps = answer.into_inner();
+        while let Some(step) = steps.message().await? {
+            if let Some(Message::Desktop(desktop)) = step.message {
+                return Ok(match desktop.state() {
+                    v1::DesktopState::Running => Outcome::Running(life(&desktop)),
+                    state => Outcome::Failed(format!(
+                        "{state:?} {}",
+                        desktop.failure.map(|failure| failure.code).unwrap_or_default()
+                    )),
+                });
+            }
+        }
+        Ok(Outcome::Unknown("the answer ended too early".to_owned()))
+    }
+
+    async fn stop(&self, pool: &str, broker: usize) -> Result<Outcome, Status> {
+        let request = self.ask(v1::StopDesktopRequest { desktop: pool.into() })?;
+        let answer = self.client(broker)?.stop_desktop(request).await?.into_inner();
+        let desktop = answer.desktop.unwrap_or_default();
+        Ok(match desktop.state() {
+            v1::DesktopState::Gone => Outcome::Ended(life(&desktop)),
+            state => Outcome::Failed(format!("{state:?}")),
+        })
+    }
+
+    async fn look(&self, pool: &str, broker: usize) -> Result<Outcome, Status> {
+        let request = self.ask(v1::OpenConnectionRequest { desktop: pool.into() })?;
+        let opened = self.client(broker)?.open_connection(request).await?.into_inner();
+        let seen = self.see(&opened.path, broker).await;
+        Ok(seen.unwrap_or_else(|error| Outcome::Unknown(format!("{error:#}"))))
+    }
+
+    /// As a browser does, until the display has greeted.
+    async fn see(&self, path: &str, broker: usize) -> anyhow::Result<Outcome> {
+        let port = u16::try_from(broker_port(broker))?;
+        let tcp = timeout(CONNECT, TcpStream::connect(("127.0.0.1", port))).await??;
+        let tls = self.doors.tls.connect(ServerName::try_from("localhost")?, tcp).await?;
+        let mut request = format!("wss://localhost:{port}{path}").into_client_request()?;
+        request.headers_mut().insert("sec-websocket-protocol", "binary".parse()?);
+        let (mut socket, _) = client_async(request, tls).await?;
+        while let Some(frame) = socket.next().await {
+            match frame? {
+                Frame::Binary(bytes) if bytes.starts_with(BANNER) => return Ok(Outcome::Seen),
+                Frame::Close(frame) => {
+                    let why = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
+                    return Ok(Outcome::Unknown(format!("closed: {why}")));
+                }
+                _ => {}
+            }
+        }
+        Ok(Outcome::Unknown("the display ended".to_owned()))
+    }
+
+    /// Whether a broker hears all hosts; for an operator.
+    pub async fn all_ready(&self, broker: usize) -> bool {
+        let ask = async {
+            let request = self.ask(v1::ListHostsRequest {})?;
+            Ok::<_, Status>(self.client(broker)?.list_hosts(request).await?.into_inner().hosts)
+        };
+        match timeout(CONNECT * 2, ask).await {
+            Ok(Ok(hosts)) => hosts.iter().all(|host| host.state() == HostState::Ready),
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+}
+
+fn life(desktop: &v1::Desktop) -> Life {
+    Life { host: desktop.host.clone(), number: desktop.number, epoch: desktop.epoch }
+}
+
+fn of_status(status: &Status) -> Outcome {
+    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+    // Without a reason it is not a broker that speaks, but the line.
+    match status.code() {
+        Code::Unknown => Outcome::Unknown(format!("{reason} {}", status.message())),
+        _ if reason.is_empty() => Outcome::Unknown(status.message().to_owned()),
+        _ => Outcome::Refused { reason, message: status.message().to_owned() },
+    }
+}
