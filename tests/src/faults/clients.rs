@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, future::join};
 use rolltop_proto::v1::{
     self, HostState, broker_client::BrokerClient, start_desktop_response::Message,
 };
@@ -163,7 +163,16 @@ impl Caller {
                 5..8 => Wish::Look,
                 _ => Wish::Stop,
             };
-            answers.note(self.wish(wish, pool, broker).await);
+            if wish == Wish::Start && random.below(4) == 0 {
+                // Two of their devices at once.
+                let other = random.place(BROKERS);
+                let (one, two) =
+                    join(self.wish(wish, pool, broker), self.wish(wish, pool, other)).await;
+                answers.note(one);
+                answers.note(two);
+            } else {
+                answers.note(self.wish(wish, pool, broker).await);
+            }
             let pause = Duration::from_millis(random.below(700));
             sleep_until((Instant::now() + pause).min(end)).await;
         }
@@ -242,6 +251,21 @@ impl Caller {
             }
         }
         Ok(Outcome::Unknown("the display ended".to_owned()))
+    }
+
+    /// How many desktops a pool makes ahead of its users; for an operator.
+    ///
+    /// # Errors
+    /// A broker refuses.
+    pub async fn set_warm(&self, pool: &str, warm: u32, broker: usize) -> Result<(), Status> {
+        let mut client = self.client(broker)?;
+        let request = self.ask(v1::ListPoolsRequest { all: true })?;
+        let pools = client.list_pools(request).await?.into_inner().pools;
+        let known = pools.into_iter().find(|known| known.name == pool);
+        let known = known.ok_or_else(|| Status::not_found("there is no such pool"))?;
+        let pool = Some(v1::Pool { warm, ..known });
+        client.put_pool(self.ask(v1::PutPoolRequest { pool })?).await?;
+        Ok(())
     }
 
     /// Whether a broker hears all hosts; for an operator.

@@ -392,7 +392,7 @@ impl Cluster {
     /// Memory of the brokers, MiB; of those that are there.
     pub fn broker_memory_mib(&self) -> Vec<u64> {
         let pids = self.brokers.iter().filter_map(Kept::pid);
-        pids.filter_map(|pid| resident_mib(pid)).collect()
+        pids.filter_map(resident_mib).collect()
     }
 }
 

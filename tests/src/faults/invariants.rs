@@ -201,6 +201,11 @@ pub fn at_rest(snapshot: &Snapshot, truth: &Truth, answers: &[Answer]) -> Vec<St
     for held in &snapshot.held {
         wrong.push(format!("number {} is held for {}, which is back", held.number, held.host));
     }
+    for (key, warm) in &snapshot.warm {
+        if !truth.has(&warm.host, warm.number, warm.epoch) {
+            wrong.push(format!("{} has not the warm desktop {key} that is noted", warm.host));
+        }
+    }
     for (host, there) in &truth.now {
         for desktop in there {
             let label = &desktop.label;
@@ -235,6 +240,12 @@ enum Expected {
     },
 }
 
+impl Expected {
+    fn is_after(&self, other: &Life) -> bool {
+        matches!(self, Self::Life { life, .. } if life.epoch > other.epoch)
+    }
+}
+
 /// Desktops that somebody was told of, nobody wanted ended, and no power failure
 /// struck, and that are not there.
 fn lost(snapshot: &Snapshot, truth: &Truth, answers: &[Answer]) -> Vec<String> {
@@ -242,7 +253,8 @@ fn lost(snapshot: &Snapshot, truth: &Truth, answers: &[Answer]) -> Vec<String> {
     for answer in answers {
         let of = expected.entry(&answer.desktop).or_insert(Expected::Nothing);
         match (answer.wish, &answer.outcome) {
-            (Wish::Start, Outcome::Running(life)) => {
+            // Of two answers to one person at once, the one about a later life counts.
+            (Wish::Start, Outcome::Running(life)) if !of.is_after(life) => {
                 *of = Expected::Life { life: life.clone(), may: false };
             }
             // A host that was lost may have been given up for it.

@@ -10,11 +10,11 @@ impl Random {
     /// From a seed; those with another `stream` have nothing in common.
     pub fn new(seed: u64, stream: u64) -> Self {
         let mut mixed = Self(stream);
-        Self(seed ^ mixed.next())
+        Self(seed ^ mixed.number())
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,7 +24,7 @@ impl Random {
 
     /// One of `0..n`; 0 if there is none.
     pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
+        self.number() % n.max(1)
     }
 
     /// A place in a list of `n`.
@@ -46,7 +46,7 @@ mod tests {
     fn a_seed_says_it_all() {
         let some = |seed, stream| {
             let mut random = Random::new(seed, stream);
-            [random.next(), random.below(10), random.between(5, 6)]
+            [random.number(), random.below(10), random.between(5, 6)]
         };
         assert_eq!(some(7, 0), some(7, 0));
         assert_ne!(some(7, 0), some(8, 0));
@@ -58,7 +58,7 @@ mod tests {
     fn it_is_what_was_published() {
         let mut random = Random(1_234_567);
         assert_eq!(
-            [random.next(), random.next()],
+            [random.number(), random.number()],
             [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]
         );
     }

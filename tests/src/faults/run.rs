@@ -87,6 +87,7 @@ impl Stage {
     /// The faults cannot be brought about; that something does not hold is in the
     /// report.
     pub async fn play(&mut self, schedule: &Schedule) -> anyhow::Result<Report> {
+        self.operator.set_warm(POOLS[0], schedule.warm, 0).await?;
         let begun = Instant::now();
         let end = begun + schedule.length;
         let answers = Answers::default();
@@ -173,6 +174,7 @@ impl Stage {
 
     /// Everybody leaves, and nothing must be left.
     async fn clear(&self) -> anyhow::Result<Vec<String>> {
+        self.operator.set_warm(POOLS[0], 0, 0).await?;
         let mut leaving = JoinSet::new();
         for (place, person) in self.people.iter().cloned().enumerate() {
             leaving.spawn(async move {

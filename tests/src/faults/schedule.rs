@@ -68,6 +68,8 @@ pub struct Schedule {
     pub seed: u64,
     /// After it all is made good.
     pub length: Duration,
+    /// Desktops that the pool of volatile ones makes ahead of its users.
+    pub warm: u32,
     /// The faults.
     pub steps: Vec<Step>,
 }
@@ -88,7 +90,8 @@ impl Schedule {
             })
             .collect();
         steps.sort_by_key(|step| step.at);
-        Self { seed, length, steps }
+        let warm = if random.below(3) == 0 { 2 } else { 0 };
+        Self { seed, length, warm, steps }
     }
 }
 
@@ -181,7 +184,7 @@ impl fmt::Display for Fault {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seed {}", self.seed)?;
+        write!(f, "seed {}, {} warm desktops", self.seed, self.warm)?;
         for Step { at, lasts, fault } in &self.steps {
             let (at, lasts) = (at.as_secs_f32(), lasts.as_secs_f32());
             write!(f, "\n  {at:6.3} s, for {lasts:.3} s: {fault}")?;

@@ -86,9 +86,18 @@ impl Truth {
 
     /// Whether this life of a desktop runs there now.
     pub fn runs(&self, host: &str, number: u32, epoch: u64) -> bool {
-        self.now.get(host).into_iter().flatten().any(|there| {
-            there.number == number && there.epoch == epoch && there.state() == DesktopState::Running
-        })
+        let running = |there: &&HostDesktop| there.state() == DesktopState::Running;
+        self.find(host, number, epoch).filter(running).is_some()
+    }
+
+    /// Whether this life of a desktop is there now, in whatever state.
+    pub fn has(&self, host: &str, number: u32, epoch: u64) -> bool {
+        self.find(host, number, epoch).is_some()
+    }
+
+    fn find(&self, host: &str, number: u32, epoch: u64) -> Option<&HostDesktop> {
+        let mut there = self.now.get(host).into_iter().flatten();
+        there.find(|there| there.number == number && there.epoch == epoch)
     }
 }
 
