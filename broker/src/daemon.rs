@@ -245,9 +245,11 @@ impl Daemon {
         let (reconciler, brokers) = (Arc::clone(&observer), presence.clone());
         let orphans = brokers.watch(move || {
             let reconciler = Arc::clone(&reconciler);
-            Box::pin(async move { reconciler.fail_orphans().await })
+            Box::pin(async move { reconciler.look_again().await })
         });
         keep("orphans", Box::pin(until(ending.clone(), orphans)));
+        let settling = Arc::clone(&observer).settle();
+        keep("settling", Box::pin(until(ending.clone(), settling)));
         keep("time limits", Box::pin(until(ending.clone(), timekeeper.run())));
         keep("drain", Box::pin(until(ending.clone(), drainer.run())));
         keep("warm", Box::pin(until(ending.clone(), keeper.run())));

@@ -263,7 +263,7 @@ impl Desktops {
             Some(earlier) => self.give_up(transaction, &earlier.record).await?,
             None => facts.pool_use.take(transaction, pool)?,
         };
-        match self.store().commit(transaction).await? {
+        match self.commit(transaction).await? {
             Commit::Applied(_) => {
                 if pool.warm > 0 {
                     self.inner.metrics.warm_claimed(warm.is_some());

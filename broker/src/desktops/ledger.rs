@@ -50,6 +50,20 @@ impl Desktops {
         next: impl Fn(DesktopState) -> Result<DesktopState, Illegal> + Send + Sync,
         edit: impl Fn(&mut DesktopRecord) + Send + Sync,
     ) -> Result<DesktopRecord, DesktopError> {
+        let done = self.try_rewrite(id, epoch, next, edit).await;
+        if let Err(error) = &done {
+            self.doubt_after(error);
+        }
+        done
+    }
+
+    async fn try_rewrite(
+        &self,
+        id: &DesktopId,
+        epoch: u64,
+        next: impl Fn(DesktopState) -> Result<DesktopState, Illegal> + Send + Sync,
+        edit: impl Fn(&mut DesktopRecord) + Send + Sync,
+    ) -> Result<DesktopRecord, DesktopError> {
         let key = keys::desktop(id);
         for _ in 0..ATTEMPTS {
             let Some(stored) = self.find(id).await? else {
@@ -67,7 +81,7 @@ impl Desktops {
                 return Ok(record);
             }
             let transaction = self.change(&key, &stored, &record).await?;
-            if let Commit::Applied(_) = self.store().commit(transaction).await? {
+            if let Commit::Applied(_) = self.commit(transaction).await? {
                 tracing::info!(desktop.id = %id, desktop.epoch = epoch, from = %stored.record.state, to = %next,
                     reason = %record.end_reason, "a desktop changed");
                 return Ok(record);

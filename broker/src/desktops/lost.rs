@@ -121,7 +121,7 @@ impl Desktops {
                 .unless_changed(&key, Some(&held))
                 .delete(&key)
                 .delete(keys::number(number));
-            if let Commit::Applied(_) = self.store().commit(free).await? {
+            if let Commit::Applied(_) = self.commit(free).await? {
                 tracing::info!(host.name = %host, number, desktop.id = %held.record.desktop,
                     "a number that a lost host had is free");
                 return Ok(());

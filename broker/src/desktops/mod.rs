@@ -6,6 +6,7 @@
 //! * `start`, `stop`: what is asked of a host, in tasks of their own, so that
 //!   a caller that goes away breaks nothing;
 //! * `reconcile`: what hosts say about their desktops, against the records;
+//! * `unsettled`: what failures of the store leave to be looked at again;
 //! * `warm`: those made ahead of their users.
 
 mod claim;
@@ -23,10 +24,12 @@ mod setback;
 mod start;
 mod stop;
 mod tickets;
+mod unsettled;
 mod warm;
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 pub use error::DesktopError;
@@ -101,6 +104,8 @@ struct Inner {
     /// Starts and stops under way.
     tasks: TaskTracker,
     metrics: Arc<Metrics>,
+    /// The records may differ from what is there: the store has failed.
+    unsettled: Notify,
 }
 
 // === impl Desktops ===
@@ -122,6 +127,7 @@ impl Desktops {
             warming: warm::Warming::default(),
             tasks,
             metrics,
+            unsettled: Notify::new(),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use rolltop_proto::v1::{self, HostDesktop};
 
-use super::{DesktopError, Desktops, warm::WarmVerdict};
+use super::{DesktopError, Desktops, unsettled::may_pass, warm::WarmVerdict};
 use crate::{
-    hosts::{Health, Horizon, Observer, Verdicts},
+    hosts::{Health, Heard, Horizon, Observer, Verdicts},
     names::{DesktopId, HostName},
     state::{
         self, CounterRecord, DesktopRecord, DesktopState, FailureRecord, Happening, Placed, keys,
@@ -34,7 +34,7 @@ enum Verdict {
 
 /// The observer of all hosts.
 pub struct Reconciler {
-    desktops: Desktops,
+    pub(super) desktops: Desktops,
 }
 
 // === impl Reconciler ===
@@ -119,10 +119,16 @@ impl Reconciler {
 
     /// Fails the starts of brokers that are gone, of which their hosts know
     /// nothing. Those on hosts out of reach are judged when these are back.
-    pub async fn fail_orphans(&self) {
+    pub(super) async fn fail_orphans(&self) {
         if let Err(error) = self.try_fail_orphans().await {
-            report(&error);
+            self.report(&error);
         }
+    }
+
+    fn report(&self, error: &DesktopError) {
+        let error_source = error as &dyn std::error::Error;
+        tracing::error!(error = error_source, "what a host said could not be noted");
+        self.desktops.doubt_after(error);
     }
 
     async fn try_fail_orphans(&self) -> Result<(), DesktopError> {
@@ -202,7 +208,7 @@ impl Reconciler {
 impl Observer for Reconciler {
     async fn horizon(&self) -> Horizon {
         self.try_horizon().await.unwrap_or_else(|error| {
-            report(&error.into());
+            self.report(&error.into());
             // Judges nothing.
             Horizon { epoch: 0, starting: BTreeSet::new() }
         })
@@ -216,23 +222,25 @@ impl Observer for Reconciler {
     ) -> Verdicts {
         let mut verdicts = Verdicts::default();
         for (number, desktop) in desktops {
-            if !self.look(host, desktop, Some(&mut verdicts.to_end)).await {
-                verdicts.strays.insert(*number);
+            match self.look(host, desktop, Some(&mut verdicts.to_end)).await {
+                Heard::Known => {}
+                Heard::Stray => drop(verdicts.strays.insert(*number)),
+                Heard::Missed => verdicts.missed = true,
             }
         }
         if let Err(error) = self.end_missing(host, horizon, desktops).await {
-            report(&error);
+            self.report(&error);
         }
         let there = |number, epoch| {
             desktops.get(&number).is_some_and(|told| told.epoch == epoch && !is_over(told))
         };
         if let Err(error) = self.desktops.release_all_held(host, there).await {
-            report(&error.into());
+            self.report(&error.into());
         }
         verdicts
     }
 
-    async fn changed(&self, host: &HostName, desktop: &HostDesktop) -> bool {
+    async fn changed(&self, host: &HostName, desktop: &HostDesktop) -> Heard {
         self.look(host, desktop, None).await
     }
 }
@@ -243,18 +251,19 @@ impl Reconciler {
         host: &HostName,
         desktop: &HostDesktop,
         to_end: Option<&mut Vec<(u32, u64)>>,
-    ) -> bool {
+    ) -> Heard {
         match self.try_changed(host, desktop, to_end).await {
-            Ok(known) => known,
+            Ok(true) => Heard::Known,
+            Ok(false) => Heard::Stray,
             // Others were faster, and know it.
             Err(
                 DesktopError::Illegal { .. }
                 | DesktopError::Superseded { .. }
                 | DesktopError::Unknown(_),
-            ) => true,
+            ) => Heard::Known,
             Err(error) => {
-                report(&error);
-                true
+                self.report(&error);
+                if may_pass(&error) { Heard::Missed } else { Heard::Known }
             }
         }
     }
@@ -287,10 +296,6 @@ fn tolerate(done: Result<DesktopRecord, DesktopError>) -> Result<(), DesktopErro
         ) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-fn report(error: &DesktopError) {
-    tracing::error!(error = error as &dyn std::error::Error, "what a host said could not be noted");
 }
 
 fn interrupted() -> FailureRecord {

@@ -17,6 +17,7 @@ use super::{
     DesktopError, Desktops, Flight, StartRequest,
     claim::Claim,
     reconcile::{failure_record, placed},
+    unsettled::may_pass,
 };
 use crate::{
     names::DesktopId,
@@ -55,7 +56,12 @@ impl Desktops {
                         "a desktop was not started"
                     );
                 }
+                let failed = outcome.as_ref().err().is_some_and(may_pass);
                 pilot.land(outcome);
+                // What was not noted is looked at again, now that nobody flies.
+                if failed {
+                    desktops.inner.unsettled.notify_one();
+                }
             };
             self.inner.tasks.spawn(fly.instrument(span));
         }

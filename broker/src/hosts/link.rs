@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tonic::{Code, Status, Streaming, transport::Channel};
 
-use super::{Agent, Happening, Host, Hosts, Observer, Renewer, describe, lock};
+use super::{Agent, Happening, Heard, Host, Hosts, Observer, Renewer, describe, lock};
 use crate::{config, names::DesktopId};
 
 /// For a host that has something to end before it is given anything.
@@ -47,6 +47,8 @@ pub struct Verdicts {
     pub strays: BTreeSet<u32>,
     /// Number and epoch of those that are not the host's any more.
     pub to_end: Vec<(u32, u64)>,
+    /// The store failed: the host has to tell all this again.
+    pub missed: bool,
 }
 
 /// How closely hosts are watched.
@@ -140,11 +142,23 @@ impl Keeper {
     }
 
     async fn hold(&self, host: &Host) -> Result<std::convert::Infallible, LinkError> {
-        let observer = self.observer.as_ref();
         let connect = |error: tonic::transport::Error| LinkError::Connect(describe(&error));
         let channel = host.way.connect(|dialer| dialer).await.map_err(connect)?;
         let mut agent = Agent::new(channel.clone());
+        loop {
+            let mut events = self.take_in(host, &channel, &mut agent).await?;
+            self.follow(host, &channel, &mut agent, &mut events).await?;
+        }
+    }
 
+    /// All that the host has, or what has changed since it was last heard.
+    async fn take_in(
+        &self,
+        host: &Host,
+        channel: &Channel,
+        agent: &mut Agent,
+    ) -> Result<Streaming<HostDesktopEvent>, LinkError> {
+        let observer = self.observer.as_ref();
         let horizon = observer.horizon().await;
         let after = lock(&host.position).clone();
         let call = agent.watch_desktops(WatchHostDesktopsRequest { after });
@@ -152,15 +166,18 @@ impl Keeper {
         let known = host.seen.borrow().desktops.clone();
         let (mut desktops, position) =
             self.answer_in("WatchDesktops", first(&mut events, known)).await??;
-        let (info, images) = (self.facts(&mut agent).await?, self.images(&mut agent).await?);
+        let (info, images) = (self.facts(agent).await?, self.images(agent).await?);
         *lock(&host.channel) = Some(channel.clone());
-        let Verdicts { mut strays, to_end } = observer.all(&host.name, &horizon, &desktops).await;
+        let Verdicts { mut strays, to_end, missed } =
+            observer.all(&host.name, &horizon, &desktops).await;
         // Those that are over were listed for their last word.
         desktops.retain(|_, desktop| !is_over(desktop));
         strays.retain(|number| desktops.contains_key(number));
         report_strays(host, &strays);
-        self.end_all(host, &agent, to_end).await;
-        *lock(&host.position) = position;
+        self.end_all(host, agent, to_end).await;
+        if !missed {
+            *lock(&host.position) = position;
+        }
 
         let mut back = false;
         host.seen.send_modify(|seen| {
@@ -176,17 +193,20 @@ impl Keeper {
             tracing::info!(host.name = %host.name, "a host is heard");
             self.hosts.news.notify_waiters();
         }
-        self.follow(host, &channel, &mut agent, &mut events).await
+        Ok(events)
     }
 
+    /// Until the host is to tell all it has again.
     async fn follow(
         &self,
         host: &Host,
         channel: &Channel,
         agent: &mut Agent,
         events: &mut Streaming<HostDesktopEvent>,
-    ) -> Result<std::convert::Infallible, LinkError> {
+    ) -> Result<(), LinkError> {
         let observer = self.observer.as_ref();
+        // From the first change that was missed on, all are told again.
+        let mut missed = false;
         let mut renew_at = Instant::now();
         let mut heartbeat = interval(self.rhythm.heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -196,10 +216,13 @@ impl Keeper {
                 event = events.message() => {
                     let event = event.map_err(|status| call_failed("WatchDesktops", &status))?.ok_or(LinkError::Ended)?;
                     if let Some(Event::Desktop(desktop)) = event.event {
-                        apply(host, observer, desktop).await;
-                        *lock(&host.position) = event.position;
+                        missed |= apply(host, observer, desktop).await == Heard::Missed;
+                        if !missed {
+                            *lock(&host.position) = event.position;
+                        }
                     }
                 }
+                () = host.again.notified() => return Ok(()),
                 _ = heartbeat.tick() => {
                     let (info, images) = (self.facts(agent).await?, self.images(agent).await?);
                     host.seen.send_modify(|seen| {
@@ -297,8 +320,8 @@ fn silent(host: &Host, error: &LinkError) -> bool {
     })
 }
 
-async fn apply(host: &Host, observer: &dyn Observer, desktop: HostDesktop) {
-    let known = observer.changed(&host.name, &desktop).await;
+async fn apply(host: &Host, observer: &dyn Observer, desktop: HostDesktop) -> Heard {
+    let heard = observer.changed(&host.name, &desktop).await;
     let number = desktop.number;
     let over = is_over(&desktop);
     host.seen.send_modify(|seen| {
@@ -307,11 +330,12 @@ async fn apply(host: &Host, observer: &dyn Observer, desktop: HostDesktop) {
             seen.desktops.remove(&number);
         } else if seen.desktops.len() < MOST_DESKTOPS {
             seen.desktops.insert(number, desktop);
-            if !known {
+            if heard == Heard::Stray {
                 seen.strays.insert(number);
             }
         }
     });
+    heard
 }
 
 fn is_over(desktop: &HostDesktop) -> bool {

@@ -81,8 +81,19 @@ pub trait Observer: Send + Sync + 'static {
         horizon: &Horizon,
         desktops: &BTreeMap<u32, HostDesktop>,
     ) -> Verdicts;
-    /// One changed. Answers whether the store knows it.
-    async fn changed(&self, host: &HostName, desktop: &HostDesktop) -> bool;
+    /// One changed.
+    async fn changed(&self, host: &HostName, desktop: &HostDesktop) -> Heard;
+}
+
+/// What came of a change that a host told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// It is noted.
+    Known,
+    /// The store does not know the desktop.
+    Stray,
+    /// The store failed: the host has to tell it again.
+    Missed,
 }
 
 /// The latest about one host.
@@ -140,6 +151,8 @@ struct Host {
     channel: Mutex<Option<Channel>>,
     /// What the host has told so far; see `WatchDesktops`.
     position: Mutex<String>,
+    /// It is to tell all it has again.
+    again: Notify,
 }
 
 // === impl Seen ===
@@ -169,6 +182,13 @@ impl Hosts {
     pub fn new(ca_pem: &str, client: &Credentials) -> Result<Self, TrustError> {
         let trust = Arc::new(Trust::new(ca_pem, client)?);
         Ok(Self { trust, news: Arc::default(), table: Arc::default() })
+    }
+
+    /// Has every host that is heard tell all it has again.
+    pub fn look_again(&self) {
+        for host in self.table().values() {
+            host.again.notify_one();
+        }
     }
 
     /// The latest about every host.
@@ -347,6 +367,7 @@ impl Host {
             seen: watch::Sender::new(seen),
             channel: Mutex::default(),
             position: Mutex::default(),
+            again: Notify::new(),
         })
     }
 

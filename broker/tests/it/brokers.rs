@@ -77,6 +77,68 @@ fn a_start_is_its_broker_s_until_that_is_gone() {
     });
 }
 
+#[test]
+fn what_happens_while_the_store_fails_is_noted_when_it_is_back() {
+    let name = "brokers::what_happens_while_the_store_fails_is_noted_when_it_is_back";
+    within_namespaces(name, async {
+        let cluster = EtcdCluster::start().await;
+        let endpoints: Vec<String> = (0..3).map(|place| cluster.endpoint(place)).collect();
+        let house = House::with(&format!(
+            "[store]\nkind = \"etcd\"\nendpoints = {endpoints:?}\ndeadline_s = 1\n"
+        ))
+        .await;
+        let mut anna = house.sign_in("anna").await;
+        let mut ben = house.sign_in("ben").await;
+        let (_, bens) = ben.start("demo").await.unwrap();
+        let gate = Arc::new(Semaphore::new(0));
+        house.agent.script.behave(Behaviour::Hold(Arc::clone(&gate)));
+        let mut starter = anna.clone();
+        let starting = tokio::spawn(async move { starter.start("demo").await });
+        loop_until("the start", async || (house.agent.script.starts() == 2).then_some(())).await;
+
+        // No majority: one desktop comes up, another ends.
+        cluster.pause(0);
+        cluster.pause(1);
+        gate.add_permits(10);
+        house.agent.script.end(bens.number, "LOGOUT");
+        starting.await.unwrap().unwrap_err();
+        cluster.resume(0);
+        cluster.resume(1);
+        let annas = anna.state_is("demo", DesktopState::Running).await;
+        assert!(house.agent.script.has(annas.number));
+        let ended = ben.state_is("demo", DesktopState::Gone).await;
+        assert_eq!(ended.end_reason, "LOGOUT", "its last word was not missed");
+    });
+}
+
+#[test]
+fn an_end_that_a_broker_left_half_done_is_seen_to() {
+    within_namespaces("brokers::an_end_that_a_broker_left_half_done_is_seen_to", async {
+        let cluster = EtcdCluster::start().await;
+        let endpoints: Vec<String> = (0..3).map(|place| cluster.endpoint(place)).collect();
+        let house =
+            House::with(&format!("[store]\nkind = \"etcd\"\nendpoints = {endpoints:?}\n")).await;
+        let mut ben = house.sign_in("ben").await;
+        let (_, bens) = ben.start("demo").await.unwrap();
+
+        // Another broker notes that it is to end, and dies before it asks the host.
+        let store: Arc<dyn Store> = Arc::new(cluster.store().await);
+        let vanishing = Presence::new(Arc::clone(&store));
+        let lease = vanishing.announce().await.unwrap();
+        let key = keys::desktop(&DesktopId::from_key("demo/ben").unwrap());
+        let noted = state::read::<DesktopRecord>(store.as_ref(), &key).await.unwrap().unwrap();
+        let stopping =
+            DesktopRecord { state: state::DesktopState::Stopping, ..noted.record.clone() };
+        let note = Transaction::new().unchanged(&key, noted.revision);
+        let note = note.put_record(&key, &stopping).unwrap();
+        assert!(matches!(store.commit(note).await.unwrap(), Commit::Applied(_)));
+        store.revoke(lease).await.unwrap();
+
+        ben.state_is("demo", DesktopState::Gone).await;
+        assert!(!house.agent.script.has(bens.number));
+    });
+}
+
 /// Notes a start of `pilot`'s, as a claim would.
 async fn begin(store: &dyn Store, id: &DesktopId, pilot: &str) {
     let anna = keys::desktop(&DesktopId::from_key("demo/anna").unwrap());

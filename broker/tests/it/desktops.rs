@@ -27,7 +27,8 @@ async fn a_desktop_is_one_however_often_and_concurrently_it_is_asked_for() {
     for waiter in waiters {
         answers.push(waiter.await.unwrap());
     }
-    let (told, first) = &answers[0];
+    // On a busy machine some come when it runs already.
+    let (told, first) = answers.iter().max_by_key(|(told, _)| told.len()).unwrap();
     assert_eq!(first.state(), DesktopState::Running);
     assert_eq!((first.id.as_str(), first.number, first.epoch), ("demo/anna", 1, 1));
     let phases: Vec<_> = told.iter().map(|step| (step.phase(), step.done)).collect();

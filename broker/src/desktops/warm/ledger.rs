@@ -51,7 +51,7 @@ impl Desktops {
             let change = Transaction::new()
                 .unchanged(&stored.key, stored.revision)
                 .put_record(&stored.key, &record)?;
-            if let Commit::Applied(_) = self.store().commit(change).await? {
+            if let Commit::Applied(_) = self.commit(change).await? {
                 return Ok(());
             }
         }
@@ -103,7 +103,7 @@ impl Desktops {
                     forget.put_record(&key, &HeldRecord { desktop, epoch })?
                 }
             };
-            if let Commit::Applied(_) = self.store().commit(forget).await? {
+            if let Commit::Applied(_) = self.commit(forget).await? {
                 tracing::info!(pool.name = %record.pool, number = record.number, host.name = %record.host,
                     "a warm desktop is no more");
                 return Ok(());

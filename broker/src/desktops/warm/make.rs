@@ -72,7 +72,7 @@ impl Desktops {
                 .put_record(keys::EPOCH_COUNTER, &CounterRecord { last: next })?
                 .put_record(&capacity_key, &more.with(&record.recipe.limits))?
                 .put_record(&number_key, &number)?;
-            if let Commit::Applied(_) = store.commit(claim).await? {
+            if let Commit::Applied(_) = self.commit(claim).await? {
                 return Ok(Some(record));
             }
         }
