@@ -24,4 +24,5 @@ pub mod patience;
 pub mod rfb;
 pub mod rules;
 pub mod sample;
+pub mod scale;
 pub mod vm;

@@ -52,11 +52,13 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(missing) = namespaces::missing() {
         bail!("{missing}");
     }
-    if let Some(status) = namespaces::enter(std::env::args().skip(1))? {
-        return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(&arguments, length))
+    runtime.block_on(async {
+        if let Some(status) = namespaces::enter(std::env::args().skip(1)).await? {
+            return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        run(&arguments, length).await
+    })
 }
 
 async fn run(arguments: &Arguments, length: Duration) -> anyhow::Result<ExitCode> {

@@ -37,8 +37,6 @@ use super::{
     random::Random,
 };
 
-/// After which a person does not wait any more.
-const PATIENCE: Duration = Duration::from_secs(25);
 /// For a broker to take a connection.
 const CONNECT: Duration = Duration::from_secs(2);
 /// What was seen of a display.
@@ -49,6 +47,7 @@ const BANNER: &[u8] = b"RFB ";
 pub struct Doors {
     channels: Vec<Channel>,
     tls: TlsConnector,
+    patience: Duration,
 }
 
 /// Someone who has signed in; every broker knows it.
@@ -79,11 +78,12 @@ impl Answers {
 // === impl Doors ===
 
 impl Doors {
-    /// To brokers that show a certificate of this authority.
+    /// To brokers that show a certificate of this authority. Whoever uses them
+    /// does not wait for longer than `patience`.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn new(ca: &str) -> anyhow::Result<Self> {
+    pub fn new(ca: &str, patience: Duration) -> anyhow::Result<Self> {
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(ca))
             .domain_name("localhost");
@@ -101,7 +101,7 @@ impl Doors {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { channels, tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Self { channels, tls: TlsConnector::from(Arc::new(config)), patience })
     }
 
     fn client(&self, broker: usize) -> Option<BrokerClient<Channel>> {
@@ -188,7 +188,7 @@ impl Caller {
                 Wish::Look => self.look(pool, broker).await,
             }
         };
-        let outcome = match timeout(PATIENCE, done).await {
+        let outcome = match timeout(self.doors.patience, done).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(status)) => of_status(&status),
             Err(_) => Outcome::Unknown("no answer in time".to_owned()),
@@ -253,28 +253,38 @@ impl Caller {
         Ok(Outcome::Unknown("the display ended".to_owned()))
     }
 
-    /// How many desktops a pool makes ahead of its users; for an operator.
+    /// Changes a pool, or makes one of another name after it; for an operator.
     ///
     /// # Errors
     /// A broker refuses.
-    pub async fn set_warm(&self, pool: &str, warm: u32, broker: usize) -> Result<(), Status> {
+    pub async fn put_pool(
+        &self,
+        like: &str,
+        broker: usize,
+        change: impl FnOnce(&mut v1::Pool) + Send,
+    ) -> Result<(), Status> {
         let mut client = self.client(broker)?;
         let request = self.ask(v1::ListPoolsRequest { all: true })?;
         let pools = client.list_pools(request).await?.into_inner().pools;
-        let known = pools.into_iter().find(|known| known.name == pool);
-        let known = known.ok_or_else(|| Status::not_found("there is no such pool"))?;
-        let pool = Some(v1::Pool { warm, ..known });
-        client.put_pool(self.ask(v1::PutPoolRequest { pool })?).await?;
+        let known = pools.into_iter().find(|known| known.name == like);
+        let mut pool = known.ok_or_else(|| Status::not_found("there is no such pool"))?;
+        change(&mut pool);
+        client.put_pool(self.ask(v1::PutPoolRequest { pool: Some(pool) })?).await?;
         Ok(())
+    }
+
+    /// The hosts, as a broker sees them; for an operator.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub async fn hosts(&self, broker: usize) -> Result<Vec<v1::Host>, Status> {
+        let request = self.ask(v1::ListHostsRequest {})?;
+        Ok(self.client(broker)?.list_hosts(request).await?.into_inner().hosts)
     }
 
     /// Whether a broker hears all hosts; for an operator.
     pub async fn all_ready(&self, broker: usize) -> bool {
-        let ask = async {
-            let request = self.ask(v1::ListHostsRequest {})?;
-            Ok::<_, Status>(self.client(broker)?.list_hosts(request).await?.into_inner().hosts)
-        };
-        match timeout(CONNECT * 2, ask).await {
+        match timeout(CONNECT * 2, self.hosts(broker)).await {
             Ok(Ok(hosts)) => hosts.iter().all(|host| host.state() == HostState::Ready),
             Ok(Err(_)) | Err(_) => false,
         }

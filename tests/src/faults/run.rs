@@ -20,6 +20,8 @@ use super::{
 };
 use crate::patience::on_this_machine;
 
+/// After which a person does not wait any more.
+const PATIENCE: Duration = Duration::from_secs(25);
 /// For brokers to serve.
 const BIRTH: Duration = Duration::from_secs(60);
 /// For a cluster that is whole again to come to rest: a broker that is gone is
@@ -57,7 +59,7 @@ impl Stage {
     /// It does not.
     pub async fn set(settings: Settings) -> anyhow::Result<Self> {
         let cluster = Cluster::start(settings).await?;
-        let doors = Doors::new(&cluster.ca()?)?;
+        let doors = Doors::new(&cluster.ca()?, PATIENCE)?;
         let mut callers = Vec::new();
         for person in cluster.people() {
             callers.push(doors.sign_in(person, on_this_machine(BIRTH)).await?);
@@ -70,6 +72,11 @@ impl Stage {
             sleep(LOOK).await;
         }
         Ok(stage)
+    }
+
+    async fn set_warm(&self, warm: u32) -> anyhow::Result<()> {
+        let set = self.operator.put_pool(POOLS[0], 0, |pool| pool.warm = warm).await;
+        set.context("the pool cannot be changed")
     }
 
     async fn is_ready(&self) -> bool {
@@ -87,7 +94,7 @@ impl Stage {
     /// The faults cannot be brought about; that something does not hold is in the
     /// report.
     pub async fn play(&mut self, schedule: &Schedule) -> anyhow::Result<Report> {
-        self.operator.set_warm(POOLS[0], schedule.warm, 0).await?;
+        self.set_warm(schedule.warm).await?;
         let begun = Instant::now();
         let end = begun + schedule.length;
         let answers = Answers::default();
@@ -174,7 +181,7 @@ impl Stage {
 
     /// Everybody leaves, and nothing must be left.
     async fn clear(&self) -> anyhow::Result<Vec<String>> {
-        self.operator.set_warm(POOLS[0], 0, 0).await?;
+        self.set_warm(0).await?;
         let mut leaving = JoinSet::new();
         for (place, person) in self.people.iter().cloned().enumerate() {
             leaving.spawn(async move {
