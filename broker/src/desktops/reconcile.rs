@@ -147,8 +147,20 @@ impl Reconciler {
                 && !alive.contains(&record.pilot)
                 && inner.flights.find(&record.id).is_none()
             {
-                tolerate(self.desktops.fail(&record, &interrupted()).await)?;
+                self.fail_interrupted(&record).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// A start that nobody sees to, and of which its host knows nothing. What was
+    /// made ahead for it the host may have still, by its own epoch: if it was given
+    /// after all, that epoch is over, and the host refuses.
+    async fn fail_interrupted(&self, record: &DesktopRecord) -> Result<(), DesktopError> {
+        tolerate(self.desktops.fail(record, &interrupted()).await)?;
+        if record.warm_epoch > 0 {
+            let DesktopRecord { host, number, warm_epoch, .. } = record;
+            self.desktops.stop_warm_on_host(host, *number, *warm_epoch);
         }
         Ok(())
     }
@@ -191,14 +203,13 @@ impl Reconciler {
             {
                 continue;
             }
-            let done = match record.state {
-                DesktopState::Starting => self.desktops.fail(&record, &interrupted()).await,
+            match record.state {
+                DesktopState::Starting => self.fail_interrupted(&record).await?,
                 DesktopState::Running
                 | DesktopState::Stopping
                 | DesktopState::Gone
-                | DesktopState::Failed => self.desktops.end(&record, LOST).await,
-            };
-            tolerate(done)?;
+                | DesktopState::Failed => tolerate(self.desktops.end(&record, LOST).await)?,
+            }
         }
         Ok(self.desktops.forget_missing_warm(host, horizon, there).await?)
     }

@@ -8,10 +8,10 @@ use rolltop_broker::{
     daemon::Daemon,
     names::DesktopId,
     presence::Presence,
-    state::{self, DesktopRecord, NumberRecord, TransactionExt as _, keys},
+    state::{self, CounterRecord, DesktopRecord, NumberRecord, TransactionExt as _, keys},
     store::{Commit, Store, Transaction},
 };
-use rolltop_proto::v1::{DesktopState, HostState};
+use rolltop_proto::v1::{DesktopState, HostDesktop, HostState};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -136,6 +136,55 @@ fn an_end_that_a_broker_left_half_done_is_seen_to() {
 
         ben.state_is("demo", DesktopState::Gone).await;
         assert!(!house.agent.script.has(bens.number));
+    });
+}
+
+#[test]
+fn a_warm_desktop_whose_broker_died_before_it_gave_it_away_is_ended() {
+    let name = "brokers::a_warm_desktop_whose_broker_died_before_it_gave_it_away_is_ended";
+    within_namespaces(name, async {
+        let cluster = EtcdCluster::start().await;
+        let endpoints: Vec<String> = (0..3).map(|place| cluster.endpoint(place)).collect();
+        let house =
+            House::with(&format!("[store]\nkind = \"etcd\"\nendpoints = {endpoints:?}\n")).await;
+        let mut anna = house.sign_in("anna").await;
+        anna.start("demo").await.unwrap();
+        let store: Arc<dyn Store> = Arc::new(cluster.store().await);
+        let vanishing = Presence::new(Arc::clone(&store));
+        let lease = vanishing.announce().await.unwrap();
+
+        // Claimed for ben, number and all, and not given to him.
+        let ben = DesktopId::from_key("demo/ben").unwrap();
+        begin(store.as_ref(), &ben, vanishing.name()).await;
+        let key = keys::desktop(&ben);
+        let noted = state::read::<DesktopRecord>(store.as_ref(), &key).await.unwrap().unwrap();
+        let warm_epoch = noted.record.epoch;
+        let claimed =
+            DesktopRecord { epoch: warm_epoch + 1, warm_epoch, ..noted.record.clone() };
+        let claim = Transaction::new()
+            .unchanged(&key, noted.revision)
+            .put_record(&key, &claimed)
+            .unwrap()
+            .put_record(keys::EPOCH_COUNTER, &CounterRecord { last: claimed.epoch })
+            .unwrap();
+        assert!(matches!(store.commit(claim).await.unwrap(), Commit::Applied(_)));
+        house.agent.script.put(HostDesktop {
+            number: claimed.number,
+            epoch: warm_epoch,
+            label: "demo".to_owned(),
+            state: DesktopState::Warm.into(),
+            warm: true,
+            ..Default::default()
+        });
+        store.revoke(lease).await.unwrap();
+
+        eventually("nothing is left of it", || {
+            let script = Arc::clone(&house.agent.script);
+            async move { (!script.has(claimed.number)).then_some(()) }
+        })
+        .await;
+        let expected = BTreeSet::from(["demo/anna running".into(), "demo/ben failed".into()]);
+        assert_eq!(states(store.as_ref()).await, expected);
     });
 }
 
