@@ -128,13 +128,12 @@ mod tests {
 
     #[test]
     fn who_looks_from_where_since_when() {
-        let viewer =
-            Viewer { user: "anna".into(), address: "10.0.0.7".into(), since: Some(earlier(60)) };
+        let viewer = Viewer { user: "anna".into(), address: "10.0.0.7".into(), since: earlier(60) };
         let watched = Session {
             desktop: "demo/anna".into(),
             host: "host1".into(),
             state: DesktopState::Running.into(),
-            started_at: Some(earlier(3600)),
+            started_at: earlier(3600),
             viewer: Some(viewer),
             ..Session::default()
         };
