@@ -159,7 +159,13 @@ fn a_warm_desktop_whose_broker_died_before_it_gave_it_away_is_ended() {
         let key = keys::desktop(&ben);
         let noted = state::read::<DesktopRecord>(store.as_ref(), &key).await.unwrap().unwrap();
         let warm_epoch = noted.record.epoch;
-        let claimed = DesktopRecord { epoch: warm_epoch + 1, warm_epoch, ..noted.record.clone() };
+        let claimed = DesktopRecord {
+            state: state::DesktopState::Starting,
+            placed: None,
+            epoch: warm_epoch + 1,
+            warm_epoch,
+            ..noted.record.clone()
+        };
         let claim = Transaction::new()
             .unchanged(&key, noted.revision)
             .put_record(&key, &claimed)

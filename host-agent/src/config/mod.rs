@@ -354,7 +354,7 @@ mod tests {
         assert_eq!(config.listen.unwrap().address.port(), 7443);
         // Every key is shown, so that none is undocumented.
         let shown = text.lines().filter(|line| line.contains(" = ")).count();
-        assert_eq!(shown, 39, "a key was added or removed: mend agent.example.toml");
+        assert_eq!(shown, 40, "a key was added or removed: mend agent.example.toml");
     }
 
     #[test]
