@@ -220,11 +220,14 @@ mod tests {
             "pause broker",
             "pause member",
             "cut broker",
-            "cut member",
             "reset broker",
         ];
         for kind in kinds {
             assert!(told.iter().any(|fault| fault.starts_with(kind)), "{kind}");
+        }
+        for link in ["broker 0 - host 0", "broker 0 - member 0", "member 0 - member 1"] {
+            let cut = |fault: &String| fault.starts_with("cut") && fault.contains(link);
+            assert!(told.iter().any(cut), "{link}");
         }
     }
 
