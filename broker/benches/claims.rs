@@ -11,91 +11,74 @@
 //! `cargo bench -p rolltop-broker --bench claims`. A table, then a line of JSON
 //! for each row.
 //!
-//! A claim is what the broker's is: the epoch, one of a hundred hosts'
-//! capacities, a number and a record of a kilobyte, read and written in one
-//! transaction. Ways to make them:
-//! * `raced`: each for itself, again after every lost race for the epoch;
-//! * `in turn`: one after the other within a broker, which so races others only;
-//! * `grouped`: those that wait together in a broker share one transaction.
+//! `raced` is what it was once, and stays for comparison: each claim for itself,
+//! read and written in one transaction with the epoch, a number, one of a hundred
+//! hosts' capacities and a record of a kilobyte, again after every lost race. The
+//! others are the broker's own: people who have no desktop claim one, over ten
+//! thousand hosts; `and ends`: and it is noted as ended at once.
 
 #[path = "../tests/it/store/cluster.rs"]
 mod cluster;
 
+#[path = "../src/desktops/group/tests/claimers.rs"]
+mod claimers;
+
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use rolltop_broker::store::{Commit, EmbeddedStore, Entry, Store, Transaction};
-use tokio::sync::Mutex;
+use claimers::{Claimer, people};
+use rolltop_broker::{
+    desktops::Claim,
+    state::{self, CounterRecord, keys},
+    store::{Commit, EmbeddedStore, Entry, Store, Transaction},
+};
 
-const HOSTS: u64 = 100;
-const CLIENTS: u64 = 64;
-const LENGTH: Duration = Duration::from_secs(5);
-/// As many as fit into one transaction with four writes each.
-const GROUP: usize = 24;
+/// Of the broker's.
+const HOSTS: usize = 10_000;
+const PEOPLE: usize = 10_000;
+const CLIENTS: usize = 256;
+/// Of those that race: with more, next to none is made.
+const RACERS: usize = 64;
+/// At most.
+const LENGTH: Duration = Duration::from_secs(10);
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Raced,
-    InTurn,
-    Grouped,
-}
-
-/// One broker's side of a store.
-struct Broker {
-    store: Arc<dyn Store>,
-    turn: Mutex<()>,
-    waiting: Mutex<Vec<u64>>,
-}
-
-#[derive(Default)]
-struct Tally {
-    claims: AtomicU64,
-    lost: AtomicU64,
-    numbers: AtomicU64,
-    micros: std::sync::Mutex<Vec<u64>>,
-}
+type Stores = Vec<Arc<dyn Store>>;
 
 fn main() {
-    let embedded = tokio::runtime::Runtime::new().unwrap();
     println!(
-        "{:<28} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        "", "claims/s", "races", "p50 ms", "p99 ms", "max ms"
+        "{:<28} {:>9} {:>9} {:>9} {:>9} {:>6}",
+        "", "a second", "p50 ms", "p99 ms", "max ms", "load"
     );
     if std::env::var_os("ROLLTOP_TEST_NAMESPACES").is_none() {
-        embedded.block_on(async {
-            for (name, way) in [
-                ("embedded, raced", Way::Raced),
-                ("embedded, in turn", Way::InTurn),
-                ("embedded, grouped", Way::Grouped),
-            ] {
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            for (name, row) in [("raced", Row::Raced), ("", Row::Claims), ("and ends", Row::Ends)] {
                 let dir = tempfile::tempdir_in(place()).unwrap();
                 let path = dir.path().join("store");
                 let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&path).await.unwrap());
-                measure(name, way, &[store]).await;
+                row.measure(&format!("embedded {name}"), vec![store]).await;
             }
         });
     }
     cluster::within_namespaces("etcd", async {
         let cluster = cluster::EtcdCluster::start().await;
-        for (name, way, brokers) in [
-            ("etcd, 1 broker, raced", Way::Raced, 1),
-            ("etcd, 1 broker, in turn", Way::InTurn, 1),
-            ("etcd, 1 broker, grouped", Way::Grouped, 1),
-            ("etcd, 3 brokers, in turn", Way::InTurn, 3),
-            ("etcd, 3 brokers, grouped", Way::Grouped, 3),
+        for (name, row, brokers) in [
+            ("1 broker raced", Row::Raced, 1),
+            ("1 broker", Row::Claims, 1),
+            ("1 broker and ends", Row::Ends, 1),
+            ("3 brokers", Row::Claims, 3),
+            ("3 brokers and ends", Row::Ends, 3),
         ] {
-            let mut stores: Vec<Arc<dyn Store>> = Vec::new();
+            let mut stores: Stores = Vec::new();
             for _ in 0..brokers {
                 stores.push(Arc::new(cluster.store().await));
             }
             clear(stores[0].as_ref()).await;
-            measure(name, way, &stores).await;
+            row.measure(&format!("etcd, {name}"), stores).await;
         }
     });
 }
@@ -112,26 +95,91 @@ async fn clear(store: &dyn Store) {
     }
 }
 
-async fn measure(name: &str, way: Way, stores: &[Arc<dyn Store>]) {
-    let tally = Arc::new(Tally::default());
-    let brokers: Vec<_> = stores
-        .iter()
-        .map(|store| {
-            Arc::new(Broker {
-                store: Arc::clone(store),
-                turn: Mutex::default(),
-                waiting: Mutex::default(),
-            })
-        })
-        .collect();
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Row {
+    Raced,
+    Claims,
+    Ends,
+}
+
+#[derive(Default)]
+struct Tally {
+    next: AtomicUsize,
+    micros: std::sync::Mutex<Vec<u64>>,
+    nanos: AtomicU64,
+}
+
+impl Row {
+    async fn measure(self, name: &str, stores: Stores) {
+        let tally = Arc::new(Tally::default());
+        let store = Arc::clone(&stores[0]);
+        let (claims, epoch) = match self {
+            Self::Raced => {
+                let racing = Arc::clone(&store);
+                let claims = run(&tally, RACERS, move |_, place| {
+                    let store = Arc::clone(&racing);
+                    async move { race(store.as_ref(), place as u64 + 1).await }
+                })
+                .await;
+                let epoch = text(&store.get("epoch").await.unwrap()).parse::<u64>().unwrap();
+                (claims, epoch)
+            }
+            Self::Claims | Self::Ends => {
+                let people = Arc::new(people(store.as_ref(), PEOPLE + 1).await);
+                let mut brokers = Vec::new();
+                for store in &stores {
+                    brokers.push(Arc::new(Claimer::new(Arc::clone(store), HOSTS, 100).await));
+                }
+                for broker in &brokers {
+                    broker.desktops.claim(&people[PEOPLE]).await.unwrap();
+                }
+                let claims = run(&tally, CLIENTS, move |client, place| {
+                    let broker = Arc::clone(&brokers[client % brokers.len()]);
+                    let people = Arc::clone(&people);
+                    async move {
+                        let Claim::New(record) =
+                            broker.desktops.claim(&people[place]).await.unwrap()
+                        else {
+                            panic!("somebody has a desktop");
+                        };
+                        if self == Self::Ends {
+                            broker.desktops.end(&record, "BENCH").await.unwrap();
+                        }
+                    }
+                })
+                .await;
+                let key = keys::EPOCH_COUNTER;
+                let epoch = state::read::<CounterRecord>(store.as_ref(), key).await.unwrap();
+                (claims, epoch.unwrap().record.last - 1)
+            }
+        };
+        assert_eq!(epoch, claims, "an epoch was given twice, or lost");
+        if self != Self::Ends {
+            let numbers = store.range(keys::NUMBERS).await.unwrap().entries.len() as u64;
+            let first = u64::from(self == Self::Claims);
+            assert_eq!(numbers, claims + first, "a number was given twice");
+        }
+        tally.print(name, claims);
+    }
+}
+
+/// People, one after the other, until all have claimed or the time is up.
+async fn run<F: Future<Output = ()> + Send + 'static>(
+    tally: &Arc<Tally>,
+    clients: usize,
+    claim: impl Fn(usize, usize) -> F + Clone + Send + Sync + 'static,
+) -> u64 {
     let begun = Instant::now();
-    let clients = (0..CLIENTS).zip(brokers.iter().cycle()).map(|(_, broker)| {
-        let (broker, tally) = (Arc::clone(broker), Arc::clone(&tally));
+    let clients = (0..clients).map(|client| {
+        let (tally, claim) = (Arc::clone(tally), claim.clone());
         tokio::spawn(async move {
             while begun.elapsed() < LENGTH {
-                let number = tally.numbers.fetch_add(1, Ordering::Relaxed) + 1;
+                let place = tally.next.fetch_add(1, Ordering::Relaxed);
+                if place >= PEOPLE {
+                    return;
+                }
                 let asked = Instant::now();
-                broker.claim(number, way, &tally).await;
+                claim(client, place).await;
                 tally.micros.lock().unwrap().push(asked.elapsed().as_micros() as u64);
             }
         })
@@ -139,93 +187,45 @@ async fn measure(name: &str, way: Way, stores: &[Arc<dyn Store>]) {
     for client in clients.collect::<Vec<_>>() {
         client.await.unwrap();
     }
-    let seconds = begun.elapsed().as_secs_f64();
-    let claims = tally.claims.load(Ordering::Relaxed);
-    let epoch = text(&stores[0].get("epoch").await.unwrap()).parse::<u64>().unwrap();
-    let numbers = stores[0].range("number/").await.unwrap().entries.len() as u64;
-    assert!(
-        epoch == claims && numbers == claims,
-        "{claims} claims, epoch {epoch}, {numbers} numbers"
-    );
-    let mut micros = std::mem::take(&mut *tally.micros.lock().unwrap());
-    micros.sort_unstable();
-    let ms = |part: f64| micros[((micros.len() - 1) as f64 * part) as usize] as f64 / 1000.0;
-    let (rate, lost) = (claims as f64 / seconds, tally.lost.load(Ordering::Relaxed));
-    let (p50, p99, max) = (ms(0.5), ms(0.99), ms(1.0));
-    println!("{name:<28} {rate:>9.0} {lost:>9} {p50:>9.1} {p99:>9.1} {max:>9.1}");
-    println!(
-        "{{\"name\":\"{name}\",\"clients\":{CLIENTS},\"claims_per_s\":{rate:.1},\"lost_races\":{lost},\"p50_ms\":{p50:.2},\"p99_ms\":{p99:.2},\"max_ms\":{max:.2}}}"
-    );
+    tally.nanos.store(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    tally.micros.lock().unwrap().len() as u64
 }
 
-impl Broker {
-    async fn claim(&self, number: u64, way: Way, tally: &Tally) {
-        match way {
-            Way::Raced => self.claim_all(&[number], tally).await,
-            Way::InTurn => {
-                let _turn = self.turn.lock().await;
-                self.claim_all(&[number], tally).await;
-            }
-            Way::Grouped => {
-                self.waiting.lock().await.push(number);
-                let _turn = self.turn.lock().await;
-                // Whoever has the turn claims for those that wait; the others
-                // find their number gone from the list, and the work done.
-                loop {
-                    let group: Vec<u64> = {
-                        let mut waiting = self.waiting.lock().await;
-                        if !waiting.contains(&number) {
-                            return;
-                        }
-                        let most = waiting.len().min(GROUP);
-                        waiting.drain(..most).collect()
-                    };
-                    self.claim_all(&group, tally).await;
-                }
-            }
-        }
+impl Tally {
+    fn print(&self, name: &str, claims: u64) {
+        let mut micros = std::mem::take(&mut *self.micros.lock().unwrap());
+        micros.sort_unstable();
+        let ms = |part: f64| micros[((micros.len() - 1) as f64 * part) as usize] as f64 / 1000.0;
+        let rate = claims as f64 / (self.nanos.load(Ordering::Relaxed) as f64 / 1e9);
+        let (p50, p99, max) = (ms(0.5), ms(0.99), ms(1.0));
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap();
+        let load = load.split(' ').next().unwrap();
+        println!("{name:<28} {rate:>9.0} {p50:>9.1} {p99:>9.1} {max:>9.1} {load:>6}");
+        println!(
+            "{{\"name\":\"{name}\",\"claims_per_s\":{rate:.1},\"claims\":{claims},\"p50_ms\":{p50:.2},\"p99_ms\":{p99:.2},\"max_ms\":{max:.2},\"load\":{load}}}"
+        );
     }
+}
 
-    async fn claim_all(&self, numbers: &[u64], tally: &Tally) {
-        let host = |number: u64| format!("capacity/{}", number % HOSTS);
-        loop {
-            let epoch = self.store.get("epoch").await.unwrap();
-            let mut last: u64 = epoch.as_ref().map_or(0, |_| text(&epoch).parse().unwrap());
-            let mut transaction = guard(Transaction::new(), "epoch", epoch.as_ref());
-            let mut loads: BTreeMap<String, u64> = BTreeMap::new();
-            for number in numbers {
-                let host = host(*number);
-                if !loads.contains_key(&host) {
-                    let load = self.store.get(&host).await.unwrap();
-                    transaction = guard(transaction, &host, load.as_ref());
-                    loads.insert(
-                        host.clone(),
-                        load.as_ref().map_or(0, |_| text(&load).parse().unwrap()),
-                    );
-                }
-                *loads.get_mut(&host).unwrap() += 1;
-                last += 1;
-                let (number_key, desktop) =
-                    (format!("number/{number:010}"), format!("desktop/pool/{number}"));
-                transaction = transaction
-                    .absent(number_key.as_str())
-                    .absent(desktop.as_str())
-                    .put(number_key, last.to_string().into_bytes())
-                    .put(desktop, vec![b'x'; 1024]);
-            }
-            for (host, load) in loads {
-                transaction = transaction.put(host, load.to_string().into_bytes());
-            }
-            transaction = transaction.put("epoch", last.to_string().into_bytes());
-            match self.store.commit(transaction).await.unwrap() {
-                Commit::Applied(_) => {
-                    tally.claims.fetch_add(numbers.len() as u64, Ordering::Relaxed);
-                    return;
-                }
-                Commit::Conflict { .. } => {
-                    tally.lost.fetch_add(1, Ordering::Relaxed);
-                }
-            }
+async fn race(store: &dyn Store, number: u64) {
+    let host = format!("capacity/{}", number % 100);
+    loop {
+        let (epoch, load) = (store.get("epoch").await.unwrap(), store.get(&host).await.unwrap());
+        let next = |entry: &Option<Entry>| {
+            entry.as_ref().map_or(0, |_| text(entry).parse::<u64>().unwrap()) + 1
+        };
+        let number_key = format!("number/{number:010}");
+        let desktop = format!("desktop/pool/{number}");
+        let claim = guard(Transaction::new(), "epoch", epoch.as_ref());
+        let claim = guard(claim, &host, load.as_ref())
+            .absent(number_key.as_str())
+            .absent(desktop.as_str())
+            .put(number_key, vec![b'x'])
+            .put(desktop, vec![b'x'; 1024])
+            .put(host.as_str(), next(&load).to_string().into_bytes())
+            .put("epoch", next(&epoch).to_string().into_bytes());
+        if let Commit::Applied(_) = store.commit(claim).await.unwrap() {
+            return;
         }
     }
 }

@@ -233,6 +233,7 @@ impl Daemon {
             });
         }
         let keeper = desktops::Keeper { desktops: desktops.clone() };
+        let books = desktops.clone().keep_books();
         let observer = Arc::new(Reconciler::new(desktops));
         let ending = shutdown.clone();
         let mut keep = |name, work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
@@ -252,6 +253,7 @@ impl Daemon {
         keep("settling", Box::pin(until(ending.clone(), settling)));
         keep("time limits", Box::pin(until(ending.clone(), timekeeper.run())));
         keep("drain", Box::pin(until(ending.clone(), drainer.run())));
+        keep("books", Box::pin(until(ending.clone(), books)));
         keep("warm", Box::pin(until(ending.clone(), keeper.run())));
         let sightings = hosts::sightings::tell(hosts.clone(), presence.clone());
         keep("sightings", Box::pin(until(ending.clone(), sightings)));

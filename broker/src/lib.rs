@@ -19,6 +19,9 @@
 //! Arrows point at what is used. The edge translates and classifies errors
 //! (`rpc::error`), the middle decides, the store and the hosts' agents act.
 
+#[cfg(test)]
+extern crate self as rolltop_broker;
+
 pub mod audit;
 pub mod auth;
 pub mod cli;
@@ -39,6 +42,7 @@ pub mod pki;
 pub mod placement;
 pub mod presence;
 pub mod proxy;
+mod queue;
 pub mod routes;
 pub mod rpc;
 pub mod secret;

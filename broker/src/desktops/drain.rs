@@ -54,7 +54,7 @@ impl Desktops {
     ///
     /// # Errors
     /// Of the store.
-    pub async fn write_off(&self, host: &HostName, reason: &str) -> Result<usize, StoreError> {
+    pub async fn write_off(&self, host: &HostName, reason: &str) -> Result<usize, DesktopError> {
         let living = self.living_on(host).await?;
         for record in &living {
             passing(self.end(record, reason).await)?;

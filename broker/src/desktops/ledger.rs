@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use super::{DesktopError, Desktops};
+use super::{DesktopError, Desktops, group::Draft};
 use crate::{
     names::DesktopId,
     state::{
-        self, CapacityRecord, DesktopRecord, DesktopState, FailureRecord, Happening, Illegal,
-        Stored, TransactionExt as _, keys,
+        DesktopRecord, DesktopState, FailureRecord, Happening, Illegal, Stored,
+        TransactionExt as _, keys,
     },
     store::{Commit, StoreError, Transaction},
 };
 
-/// Lost races before giving up. Desktops of one host share a capacity record.
+/// Lost races before giving up.
 const ATTEMPTS: u32 = 256;
 
 /// How long people can learn why a desktop ended.
@@ -64,7 +64,6 @@ impl Desktops {
         next: impl Fn(DesktopState) -> Result<DesktopState, Illegal> + Send + Sync,
         edit: impl Fn(&mut DesktopRecord) + Send + Sync,
     ) -> Result<DesktopRecord, DesktopError> {
-        let key = keys::desktop(id);
         for _ in 0..ATTEMPTS {
             let Some(stored) = self.find(id).await? else {
                 return Err(DesktopError::Unknown(id.clone()));
@@ -80,8 +79,7 @@ impl Desktops {
             if record == stored.record {
                 return Ok(record);
             }
-            let transaction = self.change(&key, &stored, &record).await?;
-            if let Commit::Applied(_) = self.commit(transaction).await? {
+            if self.change(&stored, &record).await? {
                 tracing::info!(desktop.id = %id, desktop.epoch = epoch, from = %stored.record.state, to = %next,
                     reason = %record.end_reason, "a desktop changed");
                 return Ok(record);
@@ -90,8 +88,11 @@ impl Desktops {
         Err(StoreError::Contended { what: "a desktop", attempts: ATTEMPTS }.into())
     }
 
-    /// Ends it as the host says.
-    pub(super) async fn end(
+    /// Notes that it has ended, as its host says.
+    ///
+    /// # Errors
+    /// It has ended before, or was started anew; or the store failed.
+    pub async fn end(
         &self,
         record: &DesktopRecord,
         reason: &str,
@@ -112,27 +113,29 @@ impl Desktops {
         self.happen(&record.id, record.epoch, Happening::Fail, edit).await
     }
 
+    /// False: others were faster.
     async fn change(
         &self,
-        key: &str,
         before: &Stored<DesktopRecord>,
         after: &DesktopRecord,
-    ) -> Result<Transaction, StoreError> {
-        let mut transaction = Transaction::new().unchanged(key, before.revision);
-        if before.record.state.holds_capacity() && !after.state.holds_capacity() {
-            let key = keys::capacity(&after.host);
-            let claimed = state::read::<CapacityRecord>(self.store(), &key).await?;
-            if let Some(claimed) = &claimed {
-                let less = claimed.record.without(&after.limits);
-                transaction =
-                    transaction.unless_changed(&key, Some(claimed)).put_record(&key, &less)?;
-            }
-            transaction = self.leave_pool(transaction, &after.id.pool).await?;
+    ) -> Result<bool, DesktopError> {
+        let key = &before.key;
+        let own = Transaction::new().unchanged(key, before.revision);
+        let own = if after.state == DesktopState::Gone {
+            let lease = self.store().grant(LAST_WORD).await?;
+            own.delete(keys::number(after.number)).put_leased_record(key, after, lease)?
+        } else {
+            own.put_record(key, after)?
+        };
+        if before.record.state.holds_capacity() == after.state.holds_capacity() {
+            return Ok(matches!(self.commit(own).await?, Commit::Applied(_)));
         }
-        if after.state != DesktopState::Gone {
-            return transaction.put_record(key, after);
-        }
-        let lease = self.store().grant(LAST_WORD).await?;
-        transaction.delete(keys::number(after.number)).put_leased_record(key, after, lease)
+        let DesktopRecord { host, limits, id: DesktopId { pool, .. }, .. } = after.clone();
+        let give_back = move |draft: &mut Draft<'_>| {
+            draft.give_room(&host, &limits);
+            draft.leave_pool(&pool);
+            Ok(Some((own.clone(), ())))
+        };
+        Ok(self.together(give_back).await?.is_some())
     }
 }

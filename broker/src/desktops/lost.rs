@@ -17,7 +17,7 @@ use crate::{
     data::Slot,
     hosts::{Health, sightings},
     names::HostName,
-    state::{self, CapacityRecord, DesktopRecord, HeldRecord, TransactionExt as _, keys},
+    state::{self, DesktopRecord, HeldRecord, TransactionExt as _, keys},
     store::{Commit, StoreError, Transaction},
 };
 
@@ -83,25 +83,6 @@ impl Desktops {
             }
         }
         Ok(())
-    }
-
-    /// Adds to a claim that an earlier life on a lost host is given up: its room
-    /// is given back, its number is not.
-    pub(super) async fn give_up(
-        &self,
-        transaction: Transaction,
-        record: &DesktopRecord,
-    ) -> Result<Transaction, StoreError> {
-        let key = keys::capacity(&record.host);
-        let held = HeldRecord { desktop: record.id.to_string(), epoch: record.epoch };
-        let transaction =
-            transaction.put_record(&keys::held(&record.host, record.number), &held)?;
-        match state::read::<CapacityRecord>(self.store(), &key).await? {
-            Some(claimed) => transaction
-                .unless_changed(&key, Some(&claimed))
-                .put_record(&key, &claimed.record.without(&record.limits)),
-            None => Ok(transaction),
-        }
     }
 
     /// The host has not that life of a desktop any more: its number is free.

@@ -2,6 +2,7 @@
 //!
 //! * `ledger`: the transactions that change a desktop's record;
 //! * `claim`: number, epoch, capacity and record in one of them;
+//! * `group`: changes that share records, committed for all that wait at once;
 //! * `flight`: a start under way, which any number of callers may join;
 //! * `start`, `stop`: what is asked of a host, in tasks of their own, so that
 //!   a caller that goes away breaks nothing;
@@ -15,10 +16,10 @@ mod error;
 mod expire;
 mod flight;
 mod freeze;
+mod group;
 mod ledger;
 mod lost;
 mod notice;
-mod pool_use;
 mod reconcile;
 mod setback;
 mod start;
@@ -29,9 +30,11 @@ mod warm;
 
 use std::sync::Arc;
 
+use rolltop_proto::v1;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+pub use claim::Claim;
 pub use error::DesktopError;
 pub use flight::{Flight, Outcome, Step};
 pub use notice::Audience;
@@ -46,6 +49,7 @@ use crate::{
     hosts::Hosts,
     metrics::Metrics,
     names::{DesktopId, PoolName},
+    placement::KnownImage,
     presence::Presence,
     state::{self, DesktopRecord, DesktopState, Stored, UserRecord, keys},
     store::{Store, StoreError},
@@ -99,6 +103,7 @@ struct Inner {
     policy: crate::config::Placement,
     deadlines: crate::config::Desktops,
     flights: flight::Flights,
+    group: group::Group,
     setbacks: setback::Setbacks,
     warming: warm::Warming,
     /// Starts and stops under way.
@@ -123,6 +128,7 @@ impl Desktops {
             policy: config.placement,
             deadlines: config.desktops,
             flights: flight::Flights::default(),
+            group: group::Group::default(),
             setbacks: setback::Setbacks::default(),
             warming: warm::Warming::default(),
             tasks,
@@ -166,5 +172,14 @@ impl Desktops {
 
     fn store(&self) -> &dyn Store {
         self.inner.store.as_ref()
+    }
+}
+
+/// A version as placement knows it.
+fn known_image(known: &v1::ImageVersion) -> KnownImage {
+    KnownImage {
+        image: known.image.clone(),
+        version: known.version.clone(),
+        tags: known.tags.clone(),
     }
 }

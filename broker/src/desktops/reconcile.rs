@@ -211,7 +211,7 @@ impl Reconciler {
                 | DesktopState::Failed => tolerate(self.desktops.end(&record, LOST).await)?,
             }
         }
-        Ok(self.desktops.forget_missing_warm(host, horizon, there).await?)
+        self.desktops.forget_missing_warm(host, horizon, there).await
     }
 }
 

@@ -3,7 +3,7 @@
 //! start; and what fails for one broker may well be that broker's line.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -23,9 +23,11 @@ pub(super) struct Setbacks {
 }
 
 impl Setbacks {
-    /// Whether the host is set back now.
-    pub(super) fn holds(&self, host: &HostName) -> bool {
-        self.lock().get(host).is_some_and(|(_, until)| Instant::now() < *until)
+    /// All that are set back now.
+    pub(super) fn all(&self) -> BTreeSet<HostName> {
+        let (now, hosts) = (Instant::now(), self.lock());
+        let held = hosts.iter().filter(|(_, (_, until))| now < *until);
+        held.map(|(host, _)| host.clone()).collect()
     }
 
     /// A start failed there.
@@ -52,6 +54,12 @@ impl Setbacks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Setbacks {
+        fn holds(&self, host: &HostName) -> bool {
+            self.all().contains(host)
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn each_failure_sets_back_for_longer_and_a_success_forgives() {

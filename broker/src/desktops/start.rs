@@ -78,8 +78,8 @@ impl Desktops {
         let begun = Instant::now();
         let record = loop {
             let record = match self.claim(request).await? {
-                Claim::New(record) => break record,
-                Claim::Existing(record) => record,
+                Claim::New(record) => break *record,
+                Claim::Existing(record) => *record,
             };
             match record.state {
                 DesktopState::Running => return Ok(record),

@@ -130,9 +130,8 @@ impl Keeper {
         let silent_since = host.seen.borrow().silent_since;
         if let Some(since) = silent_since {
             sleep_until(since + self.rhythm.lost).await;
-            let lost = host.seen.send_if_modified(|seen| {
-                seen.silent_since == silent_since && seen.happen(Happening::Lapse)
-            });
+            let lost = host
+                .note_if(|seen| seen.silent_since == silent_since && seen.happen(Happening::Lapse));
             if lost {
                 tracing::warn!(host.name = %host.name, "a host is lost; its volatile desktops are given out elsewhere");
                 self.hosts.news.notify_waiters();
@@ -180,7 +179,7 @@ impl Keeper {
         }
 
         let mut back = false;
-        host.seen.send_modify(|seen| {
+        host.note(|seen| {
             back = seen.happen(Happening::Heard);
             seen.silent_since = None;
             seen.problem = String::new();
@@ -225,7 +224,7 @@ impl Keeper {
                 () = host.again.notified() => return Ok(()),
                 _ = heartbeat.tick() => {
                     let (info, images) = (self.facts(agent).await?, self.images(agent).await?);
-                    host.seen.send_modify(|seen| {
+                    host.note(|seen| {
                         seen.info = Some(info);
                         seen.images = images;
                     });
@@ -312,7 +311,7 @@ impl Keeper {
 fn silent(host: &Host, error: &LinkError) -> bool {
     *lock(&host.channel) = None;
     let problem = error.to_string();
-    host.seen.send_if_modified(|seen| {
+    host.note_if(|seen| {
         let news = seen.happen(Happening::Silent) || seen.problem != problem;
         seen.silent_since.get_or_insert_with(Instant::now);
         seen.problem = problem;
@@ -324,7 +323,7 @@ async fn apply(host: &Host, observer: &dyn Observer, desktop: HostDesktop) -> He
     let heard = observer.changed(&host.name, &desktop).await;
     let number = desktop.number;
     let over = is_over(&desktop);
-    host.seen.send_modify(|seen| {
+    host.note(|seen| {
         seen.strays.remove(&number);
         if over {
             seen.desktops.remove(&number);

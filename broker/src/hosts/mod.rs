@@ -139,7 +139,11 @@ pub struct Hosts {
     /// Some host's state has changed.
     news: Arc<Notify>,
     table: Arc<Mutex<BTreeMap<HostName, Arc<Host>>>>,
+    touched: Touched,
 }
+
+/// Hosts that have changed, come or gone since they were last taken.
+type Touched = Arc<Mutex<BTreeSet<HostName>>>;
 
 struct Host {
     name: HostName,
@@ -153,6 +157,7 @@ struct Host {
     position: Mutex<String>,
     /// It is to tell all it has again.
     again: Notify,
+    touched: Touched,
 }
 
 // === impl Seen ===
@@ -181,7 +186,19 @@ impl Hosts {
     /// If one of the certificates cannot be used.
     pub fn new(ca_pem: &str, client: &Credentials) -> Result<Self, TrustError> {
         let trust = Arc::new(Trust::new(ca_pem, client)?);
-        Ok(Self { trust, news: Arc::default(), table: Arc::default() })
+        Ok(Self { trust, news: Arc::default(), table: Arc::default(), touched: Arc::default() })
+    }
+
+    /// Adds a host as it is seen, with no line to it: to measure and try what is done
+    /// about many.
+    ///
+    /// # Errors
+    /// [`TrustError`], if nobody could call it.
+    pub fn put_seen(&self, record: &HostRecord, seen: Seen) -> Result<(), TrustError> {
+        let host = Host::new(record, &self.trust, &self.touched).map_err(TrustError::Tls)?;
+        host.note(|now| *now = seen);
+        self.table().insert(record.name.clone(), Arc::new(host));
+        Ok(())
     }
 
     /// Has every host that is heard tell all it has again.
@@ -194,6 +211,19 @@ impl Hosts {
     /// The latest about every host.
     pub fn seen(&self) -> BTreeMap<HostName, Seen> {
         self.table().iter().map(|(name, host)| (name.clone(), host.seen.borrow().clone())).collect()
+    }
+
+    /// Hosts that have changed, come or gone since this was last asked: for one who
+    /// keeps up with all of them without reading all of them again.
+    pub fn take_touched(&self) -> BTreeSet<HostName> {
+        std::mem::take(&mut *lock(&self.touched))
+    }
+
+    /// What `read` makes of the latest about a host; none: there is no such host.
+    pub fn look<T>(&self, host: &HostName, read: impl FnOnce(&Seen) -> T) -> Option<T> {
+        let host = self.find(host).ok()?;
+        let seen = host.seen.borrow();
+        Some(read(&seen))
     }
 
     /// Whether a host is heard, what it is there for, since when it is silent.
@@ -332,7 +362,7 @@ impl Hosts {
             if let Ok(mut agent) = self.agent(&host.name)
                 && let Ok(images) = link::images(&mut agent).await
             {
-                host.seen.send_modify(|seen| seen.images = images);
+                host.note(|seen| seen.images = images);
             }
         });
         futures_util::future::join_all(asked).await;
@@ -350,7 +380,7 @@ impl Hosts {
 // === impl Host ===
 
 impl Host {
-    fn new(record: &HostRecord, trust: &Trust) -> Result<Self, rustls::Error> {
+    fn new(record: &HostRecord, trust: &Trust, touched: &Touched) -> Result<Self, rustls::Error> {
         let problem = if record.credential.revoked { REVOKED } else { "it has not answered yet" };
         let seen = Seen {
             duty: record.duty(),
@@ -368,7 +398,23 @@ impl Host {
             channel: Mutex::default(),
             position: Mutex::default(),
             again: Notify::new(),
+            touched: Arc::clone(touched),
         })
+    }
+
+    /// Changes what is seen of it.
+    fn note(&self, change: impl FnOnce(&mut Seen)) {
+        self.seen.send_modify(change);
+        lock(&self.touched).insert(self.name.clone());
+    }
+
+    /// The same, if `change` says that there is anything new; answers that.
+    fn note_if(&self, change: impl FnOnce(&mut Seen) -> bool) -> bool {
+        let news = self.seen.send_if_modified(change);
+        if news {
+            lock(&self.touched).insert(self.name.clone());
+        }
+        news
     }
 
     fn unreachable(&self, problem: &str) -> HostError {

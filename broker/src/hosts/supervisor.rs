@@ -83,6 +83,7 @@ impl Lines {
                     line.abort();
                 }
                 hosts.table().remove(name);
+                lock(&hosts.touched).insert(name.clone());
             }
             keep
         });
@@ -97,7 +98,8 @@ impl Lines {
     }
 
     fn begin(&mut self, record: HostRecord) {
-        let host = match Host::new(&record, &self.keeper.hosts.trust) {
+        let hosts = &self.keeper.hosts;
+        let host = match Host::new(&record, &hosts.trust, &hosts.touched) {
             Ok(host) => Arc::new(host),
             Err(error) => {
                 tracing::error!(host.name = %record.name, error = &error as &dyn std::error::Error,
@@ -106,7 +108,8 @@ impl Lines {
             }
         };
         let name = record.name.clone();
-        self.keeper.hosts.table().insert(name.clone(), Arc::clone(&host));
+        hosts.table().insert(name.clone(), Arc::clone(&host));
+        lock(&hosts.touched).insert(name.clone());
         let line = (!record.credential.revoked)
             .then(|| self.tasks.spawn(self.keeper.clone().keep(Arc::clone(&host))));
         self.running.insert(name, Running { record, host, line });
@@ -122,7 +125,7 @@ impl Running {
             && record.credential.continues(&self.record.credential);
         if stays {
             lock(&self.host.credential).clone_from(&record.credential);
-            self.host.seen.send_modify(|seen| {
+            self.host.note(|seen| {
                 seen.duty = record.duty();
                 seen.labels.clone_from(&record.labels);
             });

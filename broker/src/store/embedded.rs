@@ -23,12 +23,14 @@ use super::{
     file::{self, COUNTERS, KEYS, REVISION, failed},
     history::History,
     leases::Leases,
-    queue::{Queue, Waiting},
     snapshot::{Page, Snapshot},
 };
+use crate::queue::Queue;
 
 /// The whole store is a few megabytes; redb's own default is a gigabyte.
 const CACHE_BYTES: usize = 16 << 20;
+/// Most transactions that share one write: a bound on what is lost if it fails.
+const TOGETHER: usize = 256;
 
 /// See the module's page.
 pub struct EmbeddedStore {
@@ -43,7 +45,13 @@ struct Shared {
     /// Held over a whole commit: history and leases follow the file's order.
     leases: Arc<Mutex<Leases>>,
     leases_changed: Arc<Notify>,
-    queue: Arc<Queue>,
+    queue: Arc<Queue<Waiting>>,
+}
+
+/// One transaction, and who waits for it to be durable.
+struct Waiting {
+    transaction: Transaction,
+    answer: oneshot::Sender<Result<Commit, StoreError>>,
 }
 
 // === impl EmbeddedStore ===
@@ -146,7 +154,7 @@ impl Shared {
             Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| {
                 match error {
                     redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: shown() },
-                    other => StoreError::Open { path: shown(), source: Box::new(other.into()) },
+                    other => StoreError::Open { path: shown(), source: Arc::new(other.into()) },
                 }
             })?;
         let revision = file::prepare(&database).map_err(failed("prepare the file"))?;
@@ -274,8 +282,11 @@ fn serve(shared: Arc<Shared>) {
     let turn = shared.queue.serve();
     let mut held = Some(shared);
     while let Some(shared) = held.take() {
-        let (transactions, answers): (Vec<_>, Vec<_>) =
-            turn.next().into_iter().map(|waiting| (waiting.transaction, waiting.answer)).unzip();
+        let (transactions, answers): (Vec<_>, Vec<_>) = turn
+            .next(TOGETHER)
+            .into_iter()
+            .map(|waiting| (waiting.transaction, waiting.answer))
+            .unzip();
         let done = shared.commit_all(&mut shared.leases(), &transactions);
         // The file is let go before the last answer, after which someone may
         // close the store and open it again.

@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use super::{LeaseId, Revision};
 
-/// A fault of the store itself; a lost race is [`super::Commit::Conflict`] instead.
-#[derive(Debug, Error)]
+/// A fault of the store itself, to be told to all whom it meets; a lost race is [`super::Commit::Conflict`] instead.
+#[derive(Debug, Clone, Error)]
 pub enum StoreError {
     /// Another process holds the file.
     #[error("the store {path} is in use by another process (is the broker running?)")]
@@ -22,7 +22,7 @@ pub enum StoreError {
         path: String,
         /// Why.
         #[source]
-        source: Box<redb::Error>,
+        source: Arc<redb::Error>,
     },
     /// The database failed during an operation.
     #[error("the store failed to {verb}")]

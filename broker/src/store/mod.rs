@@ -21,7 +21,6 @@ mod etcd;
 mod file;
 mod history;
 mod leases;
-mod queue;
 mod snapshot;
 mod transaction;
 

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::HashSet, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, ValueEnum};
@@ -18,7 +18,7 @@ use rolltop_tests::{
 use tokio::{
     sync::Semaphore,
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 
 const LOOK: Duration = Duration::from_millis(20);
@@ -37,16 +37,20 @@ struct Arguments {
     /// Brokers on the etcd.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=3))]
     brokers: u16,
-    /// People, who all ask at once.
+    /// People who sign in.
     #[arg(long, default_value_t = 20)]
     users: usize,
-    /// Desktops in all: each person asks for as many, in as many pools.
+    /// Desktops in all: each person asks for as many, in as many pools, as if that
+    /// many people asked.
     #[arg(long, default_value_t = 200)]
     desktops: usize,
+    /// Time over which they are asked for, evenly, seconds; 0: all at once.
+    #[arg(long, default_value_t = 0)]
+    storm_s: u64,
     /// Starts that are under way at once.
     #[arg(long, default_value_t = 200)]
     at_once: usize,
-    /// Hosts that vanish, and whose desktops are then asked for again.
+    /// Hosts that vanish; those who had desktops there ask again.
     #[arg(long, default_value_t = 5)]
     vanish: u16,
     /// How long brokers are watched when nothing happens, seconds.
@@ -148,11 +152,13 @@ async fn measure(
     let wishes = wishes(house);
     let count = wishes.len();
     let begun = Instant::now();
-    let times = storm(wishes.clone(), arguments.at_once).await?;
+    let over = Duration::from_secs(arguments.storm_s);
+    let times = storm(wishes.clone(), arguments.at_once, over).await?;
     let rate = count as f64 / begun.elapsed().as_secs_f64();
     figures.add(store, "desktops", count as f64, "");
-    figures.add(store, "claims", rate, "/s");
-    figures.add_times(store, "from request to desktop, all at once", times);
+    figures.add(store, "asked for within", arguments.storm_s as f64, "s");
+    figures.add(store, "starts", rate, "/s");
+    figures.add_times(store, "from request to desktop", times);
     let after = house.memory_kib()?;
     figures.add(store, "brokers' memory, with desktops", after as f64 / 1024.0, "MiB");
     idle(house, arguments, figures, "with desktops").await?;
@@ -183,6 +189,12 @@ struct Wanted {
     broker: usize,
 }
 
+impl Wanted {
+    fn label(&self) -> String {
+        format!("{}/{}", self.pool, self.person.name())
+    }
+}
+
 /// The same pool of everybody, then the next one.
 fn wishes(house: &House) -> Vec<Wanted> {
     let brokers = house.brokers();
@@ -196,22 +208,28 @@ fn wishes(house: &House) -> Vec<Wanted> {
     all
 }
 
-/// Everybody asks; how long each waited, those included who had to wait to ask.
-async fn storm(wishes: Vec<Wanted>, at_once: usize) -> anyhow::Result<Vec<Duration>> {
+/// Everybody asks, one after the other `over` some time; how long each waited from
+/// when it was their turn, those included who had to wait to ask.
+async fn storm(
+    wishes: Vec<Wanted>,
+    at_once: usize,
+    over: Duration,
+) -> anyhow::Result<Vec<Duration>> {
     let gate = Arc::new(Semaphore::new(at_once));
     let mut asking = JoinSet::new();
-    for Wanted { person, pool, broker } in wishes {
+    let begun = Instant::now();
+    let count = u32::try_from(wishes.len())?.max(1);
+    for (wanted, place) in wishes.into_iter().zip(0_u32..) {
+        let Wanted { person, pool, broker } = wanted;
         let gate = Arc::clone(&gate);
+        let due = begun + over.mul_f64(f64::from(place) / f64::from(count));
         asking.spawn(async move {
+            sleep_until(due).await;
             let _turn = gate.acquire().await?;
-            loop {
-                let answer = person.wish(Wish::Start, &pool, broker).await;
-                match answer.outcome {
-                    Outcome::Running(_) => return Ok(answer.answered - answer.asked),
-                    // Too many raced for the epoch: as a person would, again.
-                    Outcome::Refused { reason, .. } if reason == "CONTENDED" => {}
-                    other => bail!("{}: {other:?}", answer.desktop),
-                }
+            let answer = person.wish(Wish::Start, &pool, broker).await;
+            match answer.outcome {
+                Outcome::Running(_) => Ok(due.elapsed()),
+                other => bail!("{}: {other:?}", answer.desktop),
             }
         });
     }
@@ -231,10 +249,10 @@ async fn lose(
     wishes: Vec<Wanted>,
 ) -> anyhow::Result<()> {
     let store = house.store();
-    let mut gone = 0;
+    let mut gone = HashSet::new();
     let begun = Instant::now();
     for agent in house.hosts().iter_mut().take(usize::from(arguments.vanish)) {
-        gone += agent.host().desktops().len();
+        gone.extend(agent.host().desktops().into_iter().map(|desktop| desktop.label));
         agent.vanish();
     }
     let states = [("suspected", HostState::Suspect), ("lost", HostState::Lost)];
@@ -250,14 +268,11 @@ async fn lose(
         figures.add(store, name, begun.elapsed().as_secs_f64(), "s");
     }
     let begun = Instant::now();
-    storm(wishes, arguments.at_once).await?;
-    figures.add(store, "desktops on them", gone as f64, "");
-    figures.add(
-        store,
-        "all asked again, these are elsewhere after",
-        begun.elapsed().as_secs_f64(),
-        "s",
-    );
+    let again = wishes.into_iter().filter(|wanted| gone.contains(&wanted.label())).collect();
+    storm(again, arguments.at_once, Duration::ZERO).await?;
+    figures.add(store, "desktops on them", gone.len() as f64, "");
+    let elapsed = begun.elapsed().as_secs_f64();
+    figures.add(store, "all asked for again, these are elsewhere after", elapsed, "s");
     let left: usize = house
         .hosts()
         .iter()

@@ -139,6 +139,11 @@ impl Doors {
 // === impl Caller ===
 
 impl Caller {
+    /// Who it is.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     fn ask<T>(&self, message: T) -> Result<Request<T>, Status> {
         let mut request = Request::new(message);
         let bearer = format!("Bearer {}", self.token);

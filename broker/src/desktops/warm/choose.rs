@@ -1,10 +1,9 @@
 //! Which warm desktop a claim takes.
 
 use crate::{
-    desktops::Desktops,
+    desktops::{Desktops, group::Draft},
     placement::{self, Demand, HostFacts},
-    state::{self, PoolRecord, Stored, WarmRecord, WarmState, keys},
-    store::StoreError,
+    state::{PoolRecord, Stored, WarmRecord, WarmState},
 };
 
 use super::plan::{Standing, is_of_use};
@@ -13,39 +12,43 @@ impl Desktops {
     /// A warm desktop that suits; none: it has to be made. `demand` has what is
     /// made when it is given; two brokers with different seeds rarely choose the
     /// same.
-    pub(in crate::desktops) async fn choose_warm(
+    pub(in crate::desktops) fn choose_warm(
         &self,
         pool: &PoolRecord,
-        fleet: &[HostFacts],
+        draft: &Draft<'_>,
         demand: &Demand,
         seed: u64,
-    ) -> Result<Option<Stored<WarmRecord>>, StoreError> {
+    ) -> Option<Stored<WarmRecord>> {
         // Most pools have none, and claims are many.
         if pool.warm == 0 {
-            return Ok(None);
+            return None;
         }
-        let there = state::list::<WarmRecord>(self.store(), &keys::warm_of(&pool.name)).await?;
         let policy = self.inner.policy;
-        let suits = |stored: &Stored<WarmRecord>| {
+        let suits = |stored: &&Stored<WarmRecord>| {
             let record = &stored.record;
-            let Some(host) = fleet.iter().find(|host| host.name == record.host) else {
-                return false;
-            };
-            let version = host.ready.as_ref().ok().and_then(|ready| ready.version_of(&pool.image));
-            let standing = Standing { leaving: host.draining, version: version.map(str::to_owned) };
+            let Some(host) = draft.host(&record.host) else { return false };
             let demand = Demand { number: record.number, ..demand.clone() };
             record.state == WarmState::Ready
                 && !host.set_back
-                && is_of_use(record, pool, &standing)
+                && is_of_use(record, pool, &standing(Some(host), record))
                 && placement::suits(host, &demand, policy)
         };
-        let fit: Vec<Stored<WarmRecord>> = there.into_iter().filter(suits).collect();
+        let fit: Vec<&Stored<WarmRecord>> = draft.warm_of(&pool.name).filter(suits).collect();
         let chosen = (seed as usize).checked_rem(fit.len());
-        let chosen = chosen.and_then(|chosen| fit.into_iter().nth(chosen));
+        let chosen = chosen.and_then(|chosen| fit.get(chosen)).copied().cloned();
         if chosen.is_some() {
             // Whether it is won or lost: there will be one less.
             self.nudge();
         }
-        Ok(chosen)
+        chosen
     }
+}
+
+/// What is known about where a warm desktop is.
+pub(super) fn standing(host: Option<&HostFacts>, record: &WarmRecord) -> Standing {
+    host.map_or_else(Standing::default, |host| {
+        let ready = host.ready.as_ref().ok();
+        let version = ready.and_then(|ready| ready.version_of(&record.recipe.image));
+        Standing { leaving: host.draining, version: version.map(str::to_owned) }
+    })
 }

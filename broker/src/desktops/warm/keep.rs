@@ -11,14 +11,15 @@ use tracing::Instrument as _;
 
 use super::{
     Work,
+    choose::standing,
     ledger::Number,
-    plan::{Standing, plan},
+    plan::{Plan, plan},
 };
 use crate::{
-    desktops::{DesktopError, Desktops, claim::known_image},
+    desktops::{DesktopError, Desktops},
     hosts::{Health, Seen},
-    names::{HostName, ImageRef, PoolName},
-    state::{self, Duty, PoolRecord, Stored, WarmRecord, WarmState, keys},
+    names::{HostName, PoolName},
+    state::{self, PoolRecord, Stored, WarmRecord, WarmState, keys},
     store::{Revision, StoreError},
 };
 
@@ -67,7 +68,7 @@ impl Keeper {
         &self,
         Looked { busy, since }: Looked,
         hosts: impl Future<Output = ()>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DesktopError> {
         let inner = &self.desktops.inner;
         let mut pools = inner.store.watch(keys::POOLS, since).await?;
         let paced = async { if busy { sleep(PACE).await } else { std::future::pending().await } };
@@ -75,13 +76,13 @@ impl Keeper {
             () = inner.warming.nudge.notified() => Ok(()),
             () = paced => Ok(()),
             () = hosts => Ok(()),
-            changed = pools.try_next() => changed.map(drop),
+            changed = pools.try_next() => Ok(changed.map(drop)?),
         }
     }
 }
 
 impl Desktops {
-    async fn look_at_warm(&self) -> Result<Looked, StoreError> {
+    async fn look_at_warm(&self) -> Result<Looked, DesktopError> {
         let since = self.store().range(keys::POOLS).await?.revision;
         let pools = state::list::<PoolRecord>(self.store(), keys::POOLS).await?;
         let warm = state::list::<WarmRecord>(self.store(), keys::WARM).await?;
@@ -91,19 +92,22 @@ impl Desktops {
             pools.values().filter(|pool| pool.warm_wanted() > 0).map(|pool| pool.name.clone());
         let mut of_pools: BTreeMap<PoolName, Vec<Stored<WarmRecord>>> =
             wanted.map(|name| (name, Vec::new())).collect();
-        let hosts = self.inner.hosts.seen();
         let brokers = self.inner.presence.others().await?;
         for stored in warm {
-            if !self.settle(&stored.record, &hosts, &brokers).await? {
+            if !self.settle(&stored.record, &brokers).await? {
                 of_pools.entry(stored.record.pool.clone()).or_default().push(stored);
             }
         }
         for (name, there) in &of_pools {
-            let plan = plan(pools.get(name), there, |record| standing(&hosts, record));
-            for stored in plan.end {
+            let plan = self.try_plan(|draft| {
+                let standing = |record: &WarmRecord| standing(draft.host(&record.host), record);
+                Ok(plan(pools.get(name), there, standing))
+            });
+            let Plan { end, missing } = plan.await?;
+            for stored in end {
                 self.end_in_background(&stored.record);
             }
-            self.make_missing(name, plan.missing).await?;
+            self.make_missing(name, missing).await?;
         }
         Ok(Looked { busy: !of_pools.is_empty(), since })
     }
@@ -112,30 +116,30 @@ impl Desktops {
     async fn settle(
         &self,
         record: &WarmRecord,
-        hosts: &BTreeMap<HostName, Seen>,
         brokers: &BTreeSet<String>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, DesktopError> {
         if self.lost_for(&record.host).await?.is_some() {
             // Nobody misses it; the host may still use its number.
             self.forget_warm(record, Number::Held).await?;
             return Ok(true);
         }
-        let heard = hosts.get(&record.host).filter(|seen| seen.health == Health::Ready);
+        // Whether it is heard, and has this one.
+        let look = |seen: &Seen| {
+            let told = seen.desktops.get(&record.number);
+            (seen.health == Health::Ready, told.is_some_and(|told| told.epoch == record.epoch))
+        };
+        let (heard, has_it) = self.inner.hosts.look(&record.host, look).unwrap_or_default();
         match record.state {
             WarmState::Ready => Ok(false),
             WarmState::Ending => {
-                if heard.is_some() {
+                if heard {
                     self.end_in_background(record);
                 }
                 Ok(false)
             }
             WarmState::Making => {
                 let mine = record.pilot == self.inner.presence.name();
-                let unknown = heard.is_some_and(|seen| {
-                    let told = seen.desktops.get(&record.number);
-                    told.is_none_or(|told| told.epoch != record.epoch)
-                });
-                let orphan = !mine && !brokers.contains(&record.pilot) && unknown;
+                let orphan = !mine && !brokers.contains(&record.pilot) && heard && !has_it;
                 if orphan {
                     self.forget_warm(record, Number::Free).await?;
                 }
@@ -144,7 +148,7 @@ impl Desktops {
         }
     }
 
-    async fn make_missing(&self, pool: &PoolName, missing: u32) -> Result<(), StoreError> {
+    async fn make_missing(&self, pool: &PoolName, missing: u32) -> Result<(), DesktopError> {
         for _ in 0..missing {
             if self.is_busy(Work::Make) || self.inner.warming.patience.left(pool).is_some() {
                 return Ok(());
@@ -152,7 +156,7 @@ impl Desktops {
             match self.make_warm(pool).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
-                Err(DesktopError::Store(error)) => return Err(error),
+                Err(error @ DesktopError::Store(_)) => return Err(error),
                 Err(error) => {
                     self.inner.warming.patience.failed(pool, error.to_string(), rand::random());
                     return Ok(());
@@ -182,7 +186,7 @@ impl Desktops {
     pub(in crate::desktops) async fn write_off_warm(
         &self,
         host: &HostName,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DesktopError> {
         for stored in state::list::<WarmRecord>(self.store(), keys::WARM).await? {
             if stored.record.host == *host {
                 self.forget_warm(&stored.record, Number::Free).await?;
@@ -213,18 +217,4 @@ impl Desktops {
         };
         self.inner.tasks.spawn(end.instrument(span));
     }
-}
-
-/// What is known about where a warm desktop is.
-pub(super) fn standing(hosts: &BTreeMap<HostName, Seen>, record: &WarmRecord) -> Standing {
-    hosts.get(&record.host).map_or_else(Standing::default, |seen| Standing {
-        leaving: seen.duty != Duty::Serving,
-        version: version_of(seen, &record.recipe.image),
-    })
-}
-
-/// The version an image has on a host that is heard.
-fn version_of(seen: &Seen, image: &ImageRef) -> Option<String> {
-    let known = seen.images.iter().find(|known| known_image(known).is(image));
-    known.filter(|_| seen.health == Health::Ready).map(|known| known.version.clone())
 }

@@ -3,15 +3,13 @@
 //! becomes.
 
 use crate::{
-    desktops::{DesktopError, Desktops},
+    desktops::{DesktopError, Desktops, group::Draft},
     names::PoolName,
-    state::{
-        self, CapacityRecord, HeldRecord, Stored, TransactionExt as _, WarmRecord, WarmState, keys,
-    },
+    state::{self, HeldRecord, Stored, TransactionExt as _, WarmRecord, WarmState, keys},
     store::{Commit, StoreError, Transaction},
 };
 
-/// Lost races before giving up. Desktops of one host share a capacity record.
+/// Lost races before giving up.
 const ATTEMPTS: u32 = 256;
 
 /// What becomes of the number of one that is no more.
@@ -81,35 +79,33 @@ impl Desktops {
         &self,
         record: &WarmRecord,
         number: Number,
-    ) -> Result<(), StoreError> {
-        let capacity_key = keys::capacity(&record.host);
+    ) -> Result<(), DesktopError> {
         for _ in 0..ATTEMPTS {
             let there = self.warm(&record.pool, record.number, record.epoch).await?;
             let Some(stored) = there else { return Ok(()) };
-            let mut forget =
-                Transaction::new().unchanged(&stored.key, stored.revision).delete(&stored.key);
-            let claimed = state::read::<CapacityRecord>(self.store(), &capacity_key).await?;
-            if let Some(claimed) = &claimed {
-                let less = claimed.record.without(&stored.record.recipe.limits);
-                forget = forget
-                    .unless_changed(&capacity_key, Some(claimed))
-                    .put_record(&capacity_key, &less)?;
-            }
-            forget = match number {
-                Number::Free => forget.delete(keys::number(record.number)),
+            let WarmRecord { pool, number: n, epoch, host, recipe, .. } = stored.record;
+            let own = Transaction::new().unchanged(&stored.key, stored.revision);
+            let own = own.delete(&stored.key);
+            let own = match number {
+                Number::Free => own.delete(keys::number(n)),
                 Number::Held => {
-                    let (desktop, epoch) = (record.pool.to_string(), record.epoch);
-                    let key = keys::held(&record.host, record.number);
-                    forget.put_record(&key, &HeldRecord { desktop, epoch })?
+                    let held = HeldRecord { desktop: pool.to_string(), epoch };
+                    own.put_record(&keys::held(&host, n), &held)?
                 }
             };
-            if let Commit::Applied(_) = self.commit(forget).await? {
+            let key = stored.key;
+            let forget = move |draft: &mut Draft<'_>| {
+                draft.give_room(&host, &recipe.limits);
+                draft.take_warm(&key);
+                Ok(Some((own.clone(), ())))
+            };
+            if self.together(forget).await?.is_some() {
                 tracing::info!(pool.name = %record.pool, number = record.number, host.name = %record.host,
                     "a warm desktop is no more");
                 return Ok(());
             }
         }
-        Err(contended())
+        Err(contended().into())
     }
 
     /// Ends one: nobody gets it from now on. A host that does not answer is asked
@@ -125,7 +121,7 @@ impl Desktops {
             return Ok(());
         };
         self.ask_host_to_stop(&record.host, record.number, record.epoch, None).await?;
-        Ok(self.forget_warm(&stored.record, Number::Free).await?)
+        self.forget_warm(&stored.record, Number::Free).await
     }
 }
 

@@ -1,25 +1,36 @@
 //! One more warm desktop: claimed on a host, and made there.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use rolltop_proto::v1::{self, OverlaySpec, start_host_desktop_response::Message};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::Instrument as _;
 
-use super::{AtWork, Work, keep::standing, plan::is_of_use};
+use super::{AtWork, Work, choose::standing, plan::is_of_use};
 use crate::{
-    desktops::{DesktopError, Desktops, claim::lowest_free},
+    desktops::{
+        DesktopError, Desktops,
+        group::{Draft, Planned},
+    },
     names::PoolName,
     placement::{self, Demand},
     state::{
-        self, CapacityRecord, CounterRecord, NumberRecord, PoolRecord, TransactionExt as _,
-        WarmRecord, WarmState, keys,
+        self, NumberRecord, PoolRecord, Stored, TransactionExt as _, WarmRecord, WarmState, keys,
     },
-    store::{Commit, StoreError, Transaction},
+    store::{StoreError, Transaction},
 };
 
-/// Lost races before giving up: everybody who starts anything shares the epoch
-/// counter, and people go first.
+/// Lost races before giving up: over the pool, or what others have made.
 const ATTEMPTS: u32 = 64;
+/// For what other brokers have made to be heard of.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What became of the wish for one more.
+enum OneMore {
+    Made(Box<WarmRecord>),
+    Enough,
+}
 
 impl Desktops {
     /// Makes one more, unless there are enough; answers whether it does.
@@ -38,54 +49,36 @@ impl Desktops {
 
     /// `None`: there are enough.
     async fn claim_warm(&self, pool: &PoolName) -> Result<Option<WarmRecord>, DesktopError> {
-        let store = self.store();
         for _ in 0..ATTEMPTS {
-            // First: another broker that makes one after this is a conflict, and
-            // this one counts again.
-            let epoch = state::read::<CounterRecord>(store, keys::EPOCH_COUNTER).await?;
-            let pool = state::read::<PoolRecord>(store, &keys::pool(pool)).await?;
+            let pool = state::read::<PoolRecord>(self.store(), &keys::pool(pool)).await?;
             let Some(pool) = pool else { return Ok(None) };
-            let there = state::list::<WarmRecord>(store, &keys::warm_of(&pool.record.name)).await?;
-            let hosts = self.inner.hosts.seen();
-            let useful = there.iter().filter(|stored| {
-                is_of_use(&stored.record, &pool.record, &standing(&hosts, &stored.record))
-            });
-            if useful.count() >= pool.record.warm_wanted() as usize {
-                return Ok(None);
-            }
-            let next = epoch.as_ref().map_or(0, |stored| stored.record.last) + 1;
-            let claimed = state::list::<CapacityRecord>(store, keys::CAPACITIES).await?;
-            let record = self.place_warm(&pool.record, next, &claimed).await?;
-            let capacity_key = keys::capacity(&record.host);
-            let capacity = claimed.iter().find(|stored| stored.key == capacity_key);
-            let more = capacity.map_or_else(CapacityRecord::default, |stored| stored.record);
-            let number = NumberRecord { desktop: record.pool.to_string() };
-            let (number_key, key) =
-                (keys::number(record.number), keys::warm(&record.pool, record.number));
-            let claim = Transaction::new()
-                .unless_changed(&pool.key, Some(&pool))
-                .unless_changed(keys::EPOCH_COUNTER, epoch.as_ref())
-                .unless_changed(&capacity_key, capacity)
-                .absent(&number_key)
-                .absent(&key)
-                .put_record(&key, &record)?
-                .put_record(keys::EPOCH_COUNTER, &CounterRecord { last: next })?
-                .put_record(&capacity_key, &more.with(&record.recipe.limits))?
-                .put_record(&number_key, &number)?;
-            if let Commit::Applied(_) = self.commit(claim).await? {
-                return Ok(Some(record));
+            let desktops = self.clone();
+            let planned = self.together(move |draft| desktops.plan_warm(&pool, draft)).await?;
+            match planned {
+                Some(OneMore::Made(record)) => return Ok(Some(*record)),
+                Some(OneMore::Enough) => return Ok(None),
+                None => sleep(PAUSE).await,
             }
         }
         Err(StoreError::Contended { what: "a claim", attempts: ATTEMPTS }.into())
     }
 
-    async fn place_warm(
-        &self,
-        pool: &PoolRecord,
-        epoch: u64,
-        claimed: &[state::Stored<CapacityRecord>],
-    ) -> Result<WarmRecord, DesktopError> {
-        let number = lowest_free(&self.taken().await?);
+    /// Adds one to a draft. Whoever makes one takes an epoch, so that another broker
+    /// that makes one after this has counted is a lost race, and it is counted again.
+    fn plan_warm(&self, stored: &Stored<PoolRecord>, draft: &mut Draft<'_>) -> Planned<OneMore> {
+        if !draft.is_whole() {
+            return Ok(None);
+        }
+        let pool = &stored.record;
+        let useful = |record: &WarmRecord| {
+            is_of_use(record, pool, &standing(draft.host(&record.host), record))
+        };
+        let there = draft.warm_of(&pool.name).filter(|stored| useful(&stored.record)).count();
+        let there = there + draft.warm_made(&pool.name).count();
+        if there >= pool.warm_wanted() as usize {
+            return Ok(Some((Transaction::new(), OneMore::Enough)));
+        }
+        let number = draft.free_number();
         let demand = Demand {
             image: pool.image.clone(),
             limits: pool.limits,
@@ -94,10 +87,11 @@ impl Desktops {
             number,
             wishes: pool.hosts.clone(),
         };
+        let epoch = draft.take_epoch();
         let seed = placement::seed_of(pool.name.as_str(), epoch);
-        let host = placement::place(&self.fleet(claimed), &demand, self.inner.policy, seed)
+        let host = placement::place(draft.hosts(), &demand, self.inner.policy, seed)
             .map_err(DesktopError::NoRoom)?;
-        Ok(WarmRecord {
+        let record = WarmRecord {
             pool: pool.name.clone(),
             number,
             epoch,
@@ -108,7 +102,19 @@ impl Desktops {
             recipe: pool.recipe(),
             version: String::new(),
             claimed_at: self.inner.clock.now(),
-        })
+        };
+        draft.take_number(number);
+        draft.take_room(&record.host, &record.recipe.limits);
+        draft.make_warm(record.clone());
+        let (number_key, key) =
+            (keys::number(record.number), keys::warm(&record.pool, record.number));
+        let own = Transaction::new()
+            .unless_changed(&stored.key, Some(stored))
+            .absent(&number_key)
+            .absent(&key)
+            .put_record(&key, &record)?
+            .put_record(&number_key, &NumberRecord { desktop: record.pool.to_string() })?;
+        Ok(Some((own, OneMore::Made(Box::new(record)))))
     }
 
     /// Until it can be claimed, or is forgotten.

@@ -90,7 +90,7 @@ impl Desktops {
         host: &HostName,
         horizon: &Horizon,
         there: &BTreeMap<u32, HostDesktop>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DesktopError> {
         let mut brokers = self.inner.presence.others().await?;
         brokers.insert(self.inner.presence.name().to_owned());
         for stored in state::list::<WarmRecord>(self.store(), keys::WARM).await? {
