@@ -15,6 +15,7 @@ use crate::{
     failure::Failure,
     output::{Format, notice},
     view::{EnrolTokenView, HostList, HostView},
+    watch::watch,
 };
 
 /// What can be done with hosts.
@@ -22,6 +23,12 @@ use crate::{
 pub(crate) enum Command {
     /// List the hosts
     List,
+    /// Tell each host, and then each change, until interrupted
+    Watch {
+        /// Only this one
+        #[arg(default_value = "", hide_default_value = true)]
+        name: String,
+    },
     /// Make a token with which a machine can enrol itself, once
     ///
     /// Run `rolltop-agent enrol` with it on that machine. For a host that is there
@@ -93,6 +100,11 @@ impl Command {
             Self::List => {
                 let hosts = within(QUICK, broker.list_hosts(ListHostsRequest {})).await?.hosts;
                 app.output.show(&hosts.into_iter().collect::<HostList>())
+            }
+            Self::Watch { name } => {
+                let mut hosts = app.hosts().await?;
+                let watching = hosts.watch_hosts(WatchHostsRequest { name });
+                watch::<_, HostView>(app, within(QUICK, watching).await?).await
             }
             Self::EnrolToken { name, valid } => {
                 let life = prost_types::Duration::try_from(valid).ok();

@@ -33,6 +33,7 @@ mod totp;
 mod trust;
 mod user;
 mod view;
+mod watch;
 
 use std::{ffi::OsString, io, process::ExitCode};
 

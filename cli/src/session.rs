@@ -8,13 +8,12 @@ use rolltop_proto::v1::{
     SendMessageRequest, WatchSessionsRequest, send_message_request::To,
 };
 use serde_json::json;
-use tonic::Code;
 
 use crate::{
     app::{App, QUICK, within},
     failure::Failure,
-    output::{Format, notice},
     view::{SessionList, SessionView},
+    watch::watch,
 };
 
 /// An end may take as long as its programs may, and what the host needs then.
@@ -97,16 +96,7 @@ impl Command {
             }
             Self::Watch { all } => {
                 let watching = sessions.watch_sessions(WatchSessionsRequest { all });
-                let mut told = within(QUICK, watching).await?;
-                while let Some(session) = told.message().await? {
-                    let session = SessionView::from(session);
-                    match app.output.format() {
-                        Format::Json => app.output.json_line(&session)?,
-                        Format::Table => notice(&session.sentence()),
-                    }
-                }
-                let message = "the broker ended the answer; ask again";
-                Err(Failure::new(Code::Unavailable, "BROKER_ENDING", message))
+                watch::<_, SessionView>(app, within(QUICK, watching).await?).await
             }
             Self::Disconnect { desktop, reason } => {
                 let request = DisconnectSessionRequest { desktop: desktop.clone(), reason };

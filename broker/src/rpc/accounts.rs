@@ -113,9 +113,12 @@ impl Api {
     pub(super) async fn list_users_call(&self) -> Result<v1::ListUsersResponse, RpcError> {
         let users = self.accounts.list().await?;
         let groups = self.groups.of_all().await?;
+        let seconds = self.seconds.of_all().await?;
         let none = BTreeSet::new();
-        let shown =
-            |user: &UserRecord| convert::user_in(user, groups.get(&user.name).unwrap_or(&none));
+        let shown = |user: &UserRecord| v1::User {
+            second_factor: seconds.get(&user.name) == Some(&user.uid),
+            ..convert::user_in(user, groups.get(&user.name).unwrap_or(&none))
+        };
         Ok(v1::ListUsersResponse { users: users.iter().map(shown).collect() })
     }
 

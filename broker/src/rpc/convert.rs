@@ -25,6 +25,7 @@ pub(super) fn user(record: &UserRecord) -> v1::User {
         created_at: Some(record.created_at.into()),
         groups: Vec::new(),
         second_factor: false,
+        source: record.source.to_string(),
     }
 }
 

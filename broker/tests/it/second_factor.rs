@@ -50,6 +50,11 @@ async fn a_code_is_asked_for_taken_once_and_replaced_by_a_recovery_code() {
     let (app, recovery) = enrol(&house, &mut anna).await;
     let me = anna.client.who_am_i(anna.ask(v1::WhoAmIRequest {})).await.unwrap().into_inner();
     assert!(me.second_factor);
+    assert_eq!(me.source, "local");
+    let mut operator = house.sign_in("olga").await;
+    let listed = operator.client.list_users(operator.ask(v1::ListUsersRequest {})).await.unwrap();
+    let with: Vec<_> = listed.into_inner().users.into_iter().filter(|u| u.second_factor).collect();
+    assert_eq!(with, [me]);
 
     assert_eq!(reason_of(&sign_in(&house, "").await.unwrap_err()), "SECOND_FACTOR_REQUIRED");
     let used = app.shows(&house);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use rolltop_proto::v1::{
     FreezeDesktopRequest, GetDesktopRequest, ListDesktopsRequest, StopDesktopRequest,
-    ThawDesktopRequest, WhoAmIRequest,
+    ThawDesktopRequest, WatchDesktopsRequest, WhoAmIRequest,
 };
 use serde_json::json;
 use tonic::Code;
@@ -24,6 +24,7 @@ use crate::{
     failure::{Exit, Failure},
     store::Config,
     view::{DesktopList, DesktopView},
+    watch::watch,
 };
 
 /// A session may take its time to put its files away.
@@ -36,6 +37,12 @@ pub(crate) enum Command {
     List {
         /// Those of everybody; for operators
         #[arg(long)]
+        all: bool,
+    },
+    /// Tell each desktop, and then each change, until interrupted
+    Watch {
+        /// Those of everybody; for operators
+        #[arg(short, long)]
         all: bool,
     },
     /// Show one desktop, with its addresses and sizes
@@ -92,6 +99,11 @@ impl Command {
     pub(crate) async fn run(self, app: &App) -> Result<Exit, Failure> {
         match self {
             Self::List { all } => list(app, all).await?,
+            Self::Watch { all } => {
+                let mut broker = app.broker().await?;
+                let watching = broker.watch_desktops(WatchDesktopsRequest { all });
+                watch::<_, DesktopView>(app, within(QUICK, watching).await?).await?;
+            }
             Self::Show { id } => show(app, id).await?,
             Self::Start(start) => start.run(app).await?,
             Self::Stop { id } => stop(app, id).await?,

@@ -4,7 +4,10 @@ use rolltop_proto::v1::{Desktop, Failure, Limits, OverlayInfo, Progress, Usage, 
 use serde::Serialize;
 
 use super::{ago, duration_in_ms, or_empty, some, time, words};
-use crate::output::{Column, Fields, Look, Table, Tone, View, duration_ms, gib_or_mib, size_bytes};
+use crate::{
+    output::{Column, Fields, Look, Table, Tone, View, duration_ms, gib_or_mib, size_bytes},
+    watch::Change,
+};
 
 /// `{"desktops": […]}`
 #[derive(Debug, Serialize)]
@@ -88,6 +91,15 @@ pub(crate) struct ProgressView {
 impl FromIterator<Desktop> for DesktopList {
     fn from_iter<I: IntoIterator<Item = Desktop>>(desktops: I) -> Self {
         Self { desktops: desktops.into_iter().map(DesktopView::from).collect() }
+    }
+}
+
+impl Change for DesktopView {
+    fn sentence(&self) -> String {
+        let host = self.host.as_ref().map(|host| format!(" on {host}")).unwrap_or_default();
+        let why = self.failure.as_ref().map(|failure| &failure.reason).or(self.end_reason.as_ref());
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        format!("{}: {}{host}{why}", self.id, self.state)
     }
 }
 

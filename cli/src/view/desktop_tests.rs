@@ -147,3 +147,15 @@ fn a_bad_end_is_told_with_its_reason() {
         assert!(text.contains(line), "{line}{text}");
     }
 }
+
+#[test]
+fn a_change_is_a_sentence() {
+    assert_eq!(DesktopView::from(running()).sentence(), "demo/ada: running on host-1");
+    let ended = Desktop {
+        state: DesktopState::Gone.into(),
+        end_reason: "LOST".into(),
+        host: String::new(),
+        ..running()
+    };
+    assert_eq!(DesktopView::from(ended).sentence(), "demo/ada: gone: LOST");
+}

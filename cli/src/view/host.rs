@@ -6,7 +6,10 @@ use rolltop_proto::v1::{Host, HostInfo};
 use serde::Serialize;
 
 use super::{or_empty, some, time, words};
-use crate::output::{Column, Look, Table, Tone, View, size_bytes};
+use crate::{
+    output::{Column, Look, Table, Tone, View, size_bytes},
+    watch::Change,
+};
 
 /// `{"hosts": […]}`
 #[derive(Debug, Serialize)]
@@ -118,6 +121,15 @@ impl HostView {
 
     pub(crate) fn state(&self) -> &'static str {
         self.state
+    }
+}
+
+impl Change for HostView {
+    fn sentence(&self) -> String {
+        let desktops = self.info.as_ref().map_or(0, |info| info.desktops);
+        let problem = self.problem.as_ref().map(|problem| format!(": {problem}"));
+        let (name, state) = (&self.name, self.state);
+        format!("{name}: {state}, {desktops} desktops{}", problem.unwrap_or_default())
     }
 }
 

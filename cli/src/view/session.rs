@@ -4,7 +4,10 @@ use rolltop_proto::v1::{Notice, Session, Viewer};
 use serde::Serialize;
 
 use super::{ago, or_empty, some, time, words};
-use crate::output::{Column, Look, Table, Tone, View};
+use crate::{
+    output::{Column, Look, Table, Tone, View},
+    watch::Change,
+};
 
 /// `{"sessions": […]}`
 #[derive(Debug, Serialize)]
@@ -50,9 +53,10 @@ impl SessionView {
     pub(crate) fn desktop(&self) -> &str {
         &self.desktop
     }
+}
 
-    /// For a person who watches.
-    pub(crate) fn sentence(&self) -> String {
+impl Change for SessionView {
+    fn sentence(&self) -> String {
         let looked_at = match &self.viewer {
             Some(viewer) => format!("looked at from {}", viewer.address),
             None => "nobody looks".to_owned(),

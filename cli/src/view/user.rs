@@ -23,6 +23,8 @@ pub(crate) struct UserView {
     created_at: Option<String>,
     groups: Vec<String>,
     second_factor: bool,
+    /// Who says whether a password is right.
+    source: String,
 }
 
 impl From<User> for UserView {
@@ -35,6 +37,7 @@ impl From<User> for UserView {
             created_at: time(user.created_at),
             groups: user.groups,
             second_factor: user.second_factor,
+            source: user.source,
         }
     }
 }
@@ -42,6 +45,16 @@ impl From<User> for UserView {
 impl FromIterator<User> for UserList {
     fn from_iter<I: IntoIterator<Item = User>>(users: I) -> Self {
         Self { users: users.into_iter().map(UserView::from).collect() }
+    }
+}
+
+// === impl UserView ===
+
+impl UserView {
+    /// By whose word, and whether with a code.
+    fn sign_in(&self) -> String {
+        let code = if self.second_factor { ", with a code" } else { "" };
+        format!("{}{code}", self.source)
     }
 }
 
@@ -54,6 +67,7 @@ impl View for UserList {
                 Column::Left("ROLE"),
                 Column::Right("UID"),
                 Column::Left("CREATED"),
+                Column::Left("SIGN-IN"),
                 Column::Left("GROUPS"),
             ],
             "no users",
@@ -66,6 +80,7 @@ impl View for UserList {
                 plain(user.role.to_owned()),
                 plain(user.uid.to_string()),
                 plain(ago(user.created_at.as_ref(), look)),
+                plain(user.sign_in()),
                 plain(user.groups.join(", ")),
             ]);
         }
@@ -80,7 +95,8 @@ impl View for UserView {
             .field("user", &self.name)
             .field("full name", or_empty(self.full_name.as_ref()))
             .field("role", self.role)
-            .field("uid", self.uid.to_string());
+            .field("uid", self.uid.to_string())
+            .field("sign-in", self.sign_in());
         if let Some(created) = &self.created_at {
             fields.field("created", format!("{created} ({})", ago(Some(created), look)));
         }
@@ -108,6 +124,7 @@ mod tests {
             created_at: earlier(86_400 * 3),
             groups: vec!["staff".into()],
             second_factor: true,
+            source: "ldap".into(),
         }
     }
 
@@ -124,6 +141,7 @@ mod tests {
                 "created_at": "2025-12-30T03:04:05Z",
                 "groups": ["staff"],
                 "second_factor": true,
+                "source": "ldap",
             }]})
         );
     }
@@ -133,8 +151,8 @@ mod tests {
         let list: UserList = [sample()].into_iter().collect();
         assert_eq!(
             list.text(look()),
-            "USER  FULL NAME     ROLE        UID  CREATED  GROUPS\n\
-             ada   Ada Lovelace  operator  10001  3 d ago  staff\n"
+            "USER  FULL NAME     ROLE        UID  CREATED  SIGN-IN            GROUPS\n\
+             ada   Ada Lovelace  operator  10001  3 d ago  ldap, with a code  staff\n"
         );
     }
 }

@@ -41,6 +41,7 @@ fn ada() -> api::User {
         created_at: Some(Timestamp { seconds: 1_767_323_045, nanos: 0 }),
         groups: Vec::new(),
         second_factor: false,
+        source: "local".into(),
     }
 }
 
