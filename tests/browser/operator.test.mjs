@@ -1,14 +1,16 @@
 // The operators' pages, as an operator uses them while somebody else works.
 // Runs against the system as portal.test.mjs does.
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { after, afterEach, before, describe, it } from "node:test";
 import { launch } from "./lib/browser.mjs";
 import { Cli } from "./lib/cli.mjs";
 import { eventually } from "./lib/eventually.mjs";
 import { Portal } from "./lib/portal.mjs";
 import { system } from "./lib/system.mjs";
+import { codeOf } from "./lib/totp.mjs";
 
-const TABS = ["overview", "hosts", "desktops", "sessions", "pools", "images", "users"];
+const TABS = ["overview", "hosts", "desktops", "sessions", "pools", "images", "data", "users", "groups", "audit"];
 const PHONE = { viewport: { width: 390, height: 760 }, isMobile: true, hasTouch: true };
 
 describe("the operators' pages", { timeout: 180_000 }, () => {
@@ -123,16 +125,26 @@ describe("the operators' pages", { timeout: 180_000 }, () => {
     assert.ok(!(await names()).includes("browser-made"));
   });
 
-  it("add a user with a role, who may look and change nothing", async () => {
+  it("make a user an auditor, who may look and change nothing, whatever their name is", async () => {
     const auditor = { name: "browser-auditor", password: "look but do not touch 7" };
+    const fullName = '<img src=x onerror="throw 1">';
     const portal = await operating("users");
     try {
       await portal.by("user-add").click();
       await portal.by("user-name").fill(auditor.name);
+      await portal.by("user-full-name").fill(fullName);
       await portal.by("user-password").fill(auditor.password);
-      await portal.by("user-role").selectOption("auditor");
       await portal.by("user-save").click();
-      await portal.by(`users-row-${auditor.name}`).getByText("auditor", { exact: true }).waitFor();
+      const row = portal.by(`users-row-${auditor.name}`);
+      await row.getByText(fullName).waitFor();
+      await portal.by(`open-${auditor.name}`).click();
+      await portal.by("user-unlock").click();
+      await portal.by("user-done").getByText("knew of no wrong passwords").waitFor();
+      await portal.by("user-role-of").selectOption("auditor");
+      await portal.by("confirm-accept").click();
+      await portal.by("user-done").getByText("They are auditor now.").waitFor();
+      await portal.by("user-close").click();
+      await row.getByText("auditor", { exact: true }).waitFor();
 
       const looking = await signedIn(auditor);
       await looking.by("operate").click();
@@ -143,26 +155,192 @@ describe("the operators' pages", { timeout: 180_000 }, () => {
       await looking.by(`open-${host}`).click();
       await looking.by("host-close").waitFor();
       assert.ok(await looking.by("host-drain").isDisabled());
+      await looking.by("host-close").click();
+      await looking.by("tab-audit").click();
+      await looking.by("audit-row").getByText("set-role").first().waitFor();
     } finally {
       await operator.run(["user", "delete", auditor.name]);
     }
   });
 
-  it("tell users something, and end their connection but not their session", async () => {
-    const portal = await signedIn(system.user);
-    await portal.openDesktop("demo");
-    await operator.run(["session", "message", "Maintenance at five.", "--pool", "demo"]);
-    await portal.by("notice").getByText("Maintenance at five.").waitFor();
-    await portal.by("notice-read").click();
-    await portal.by("notice").waitFor({ state: "detached" });
+  it("make a group, its members, and a pool that is open to it", async () => {
+    const portal = await operating("groups");
+    const group = "browser-crew";
+    try {
+      await portal.by("group-add").click();
+      await portal.by("group-name").fill(group);
+      await portal.by("group-save").click();
+      await portal.by("member-name").fill(`${system.user.name} nobody-of-this-name`);
+      await portal.by("member-add").click();
+      await portal.by("group-dialog").getByText("nobody-of-this-name").first().waitFor();
+      assert.equal(await portal.by("member-name").inputValue(), "nobody-of-this-name", "who is in is not typed again");
+      const { members } = await operator.json(["group", "members", group]);
+      assert.deepEqual(members.map(({ user }) => user), [system.user.name]);
+      await operator.run(["pool", "set", "browser-made", "--image", "demo:stable", "--disk", "256MiB", "--groups", group]);
+      await portal.by("group-close").click();
+      await portal.page.reload();
+      await portal.by(`groups-row-${group}`).getByText("browser-made").waitFor();
+      await portal.by(`open-${group}`).click();
+      await portal.by("group-delete").click();
+      await portal.by("confirm-accept").click();
+      await portal.by("error-message").getByText("browser-made").waitFor();
+      await portal.by(`member-${system.user.name}-remove`).click();
+      await portal.by("members").getByText(system.user.name).waitFor({ state: "detached" });
+      await operator.run(["pool", "delete", "browser-made"]);
+      await portal.by("group-delete").click();
+      await portal.by("confirm-accept").click();
+      await portal.by(`groups-row-${group}`).waitFor({ state: "detached" });
+    } finally {
+      // What a test that failed has left.
+      await operator.run(["pool", "delete", "browser-made"]).catch(() => {});
+      await operator.run(["group", "delete", group]).catch(() => {});
+    }
+  });
 
+  it("tell of each act as it is noted, by what is asked for, and give it as a file", async () => {
+    const portal = await operating("audit");
+    await portal.by("audit-row").first().waitFor();
+    await operator.run(["group", "create", "browser-noted"]);
+    // More than a page of it; a member that is in is put in again.
+    await operator.run(["group", "add", "browser-noted", ...Array(110).fill(system.user.name)]);
+    await operator.run(["group", "delete", "browser-noted"]);
+    const noted = portal.by("audit-row").filter({ hasText: "group:browser-noted" });
+    await noted.filter({ hasText: "delete-group" }).waitFor();
+    await noted.filter({ hasText: "delete-group" }).getByRole("button").click();
+    await portal.by("audit-dialog").getByText("Delete a group").waitFor();
+    await portal.by("audit-same-object").click();
+    const only = (text, least) =>
+      eventually(`only those with ${text} are listed`, async () => {
+        const rows = await portal.by("audit-row").allInnerTexts();
+        return rows.length >= least && rows.every((row) => row.includes(text));
+      });
+    await only("group:browser-noted", 100);
+    assert.equal(await noted.filter({ hasText: "create-group" }).count(), 0, "it is further back");
+    await portal.by("audit-older").click();
+    await noted.filter({ hasText: "create-group" }).waitFor();
+    await portal.by("audit-older").waitFor({ state: "detached" });
+    await portal.by("audit-act").selectOption("delete-group");
+    await portal.by("audit-text").fill("BROWSER-noted");
+    await portal.by("audit-ask").click();
+    await only("delete-group", 1);
+    for (const [kind, line] of [["jsonl", '"act":"delete-group"'], ["csv", ",delete-group,"]]) {
+      const [download] = await Promise.all([portal.page.waitForEvent("download"), portal.by(`audit-${kind}`).click()]);
+      assert.match(download.suggestedFilename(), new RegExp(`^audit-.*\\.${kind}$`));
+      assert.ok((await readFile(await download.path(), "utf8")).includes(line), kind);
+    }
+  });
+
+  it("keep, roll back and delete what is kept for somebody", async () => {
+    const id = `demo-keep/${system.user.name}`;
+    await cli.run(["desktop", "start", "demo-keep"]);
+    await cli.inDesktop("demo-keep", "echo before > ~/mine");
+    const portal = await operating("data");
+    await portal.by(`open-${id}`).click();
+    await portal.by("snapshot-name").fill("browser");
+    await portal.by("snapshot-make").click();
+    await portal.by("data-done").getByText("The snapshot browser is made.").waitFor();
+    assert.ok(await portal.by("data-delete").isDisabled(), "not while a desktop uses it");
+    await cli.inDesktop("demo-keep", "echo after > ~/mine");
+    await cli.run(["desktop", "stop", "demo-keep"]);
+    await portal.page.reload();
+    await portal.by(`open-${id}`).click();
+    await portal.by("snapshot-browser-roll-back").click();
+    await portal.by("confirm-word").fill("something else");
+    assert.ok(await portal.by("confirm-accept").isDisabled());
+    await portal.by("confirm-word").fill(id);
+    await portal.by("confirm-accept").click();
+    await portal.by("data-done").getByText("It is what it was.").waitFor();
+    await cli.run(["desktop", "start", "demo-keep"]);
+    assert.equal((await cli.inDesktop("demo-keep", "cat ~/mine")).trim(), "before");
+    await cli.run(["desktop", "stop", "demo-keep"]);
+    await portal.page.reload();
+    await portal.by(`open-${id}`).click();
+    await portal.by("data-trim").click();
+    await portal.by("data-done").getByText("given back").waitFor();
+    await portal.by("data-delete").click();
+    await portal.by("confirm-word").fill(id);
+    await portal.by("confirm-accept").click();
+    await portal.by(`data-row-${id}`).waitFor({ state: "detached" });
+    const { data } = await operator.json(["data", "list", "--all"]);
+    assert.ok(!data.some((one) => one.id === id));
+  });
+
+  it("let everybody set up a second factor and tokens of their own", async () => {
+    const person = { name: "browser-person", password: "a long way to go 12" };
+    await operator.run(["user", "add", person.name, "--password-stdin"], person.password);
+    try {
+      const portal = await signedIn(person);
+      await portal.by("user-menu").click();
+      await portal.by("account").click();
+
+      await portal.by("token-add").click();
+      await portal.by("token-name").fill("job");
+      assert.equal(await portal.by("token-scope-admin").count(), 0, "of no use to a user");
+      await portal.by("token-save").click();
+      const token = await portal.by("token-text").innerText();
+      await portal.by("token-kept").click();
+      assert.ok((await cli.runWithToken(token.trim(), ["whoami"])).includes(person.name));
+      await portal.by("token-job-revoke").click();
+      await portal.by("confirm-accept").click();
+      await portal.by("token-job").waitFor({ state: "detached" });
+      await assert.rejects(cli.runWithToken(token.trim(), ["whoami"]));
+
+      await portal.by("second-factor-on").click();
+      await portal.by("totp-password").fill("not this");
+      await portal.by("totp-begin").click();
+      await portal.by("error-message").getByText("password").waitFor();
+      await portal.by("totp-password").fill(person.password);
+      await portal.by("totp-begin").click();
+      await portal.by("qr").waitFor();
+      const secret = await portal.by("totp-secret").innerText();
+      await portal.by("totp-code").fill(codeOf(secret));
+      await portal.by("totp-confirm-submit").click();
+      const codes = (await portal.by("recovery-codes").innerText()).trim().split("\n");
+      assert.equal(codes.length, 10);
+      await portal.by("recovery-kept").click();
+      await portal.by("second-factor-off").waitFor();
+
+      await portal.signOut();
+      await portal.signIn(person);
+      await portal.by("sign-in-code").fill(codes[0]);
+      await portal.by("sign-in-submit").click();
+      await portal.by("second-factor-off").click();
+      await portal.by("totp-password").fill(person.password);
+      await portal.by("totp-code").fill(codes[1]);
+      await portal.by("totp-disable").click();
+      await portal.by("second-factor-on").waitFor();
+    } finally {
+      await operator.run(["user", "delete", person.name]);
+    }
+  });
+
+  it("tell users something, and end their connection and their session", async () => {
+    const person = await signedIn(system.user);
+    await person.openDesktop("demo");
     const desktop = `demo/${system.user.name}`;
-    const { sessions } = await operator.json(["session", "list", "--all"]);
-    assert.equal(sessions.find((session) => session.desktop === desktop).viewer.user, system.user.name);
-    await operator.run(["session", "disconnect", desktop, "--reason", "the room is being locked"]);
-    await portal.by("sent-away-message").getByText("The room is being locked.").waitFor();
-    await portal.by("connect-again").click();
-    await portal.screen.shown();
+    const portal = await operating("sessions");
+    await portal.by(`sessions-row-${desktop}`).getByText(system.user.name, { exact: true }).waitFor();
+    await portal.by("session-tell").click();
+    await portal.by("message-text").fill("Maintenance at five. <b>Save</b>");
+    await portal.by("message-to").selectOption("pool:demo");
+    await portal.by("message-send").click();
+    await portal.by("message-sent").getByText("Given to 1 desktop; somebody was looking at 1.").waitFor();
+    await person.by("notice").getByText("Maintenance at five. <b>Save</b>").waitFor();
+    await person.by("notice-read").click();
+    await person.by("notice").waitFor({ state: "detached" });
+    await portal.page.keyboard.press("Escape");
+
+    await portal.by(`open-${desktop}`).click();
+    await portal.by("session-reason").fill("the room is being locked");
+    await portal.by("session-disconnect").click();
+    await person.by("sent-away-message").getByText("The room is being locked.").waitFor();
+    await portal.by("session-done").getByText("was sent away").waitFor();
+    await person.by("connect-again").click();
+    await person.screen.shown();
+    await portal.by("session-kill").click();
+    await portal.by("confirm-accept").click();
+    await portal.by(`sessions-row-${desktop}`).waitFor({ state: "detached" });
+    await eventually("it is gone", async () => !(await cli.desktopStates()).has("demo"));
   });
 
   it("fit on a phone", async () => {
@@ -173,5 +351,9 @@ describe("the operators' pages", { timeout: 180_000 }, () => {
       const overflow = await portal.page.evaluate(() => document.scrollingElement.scrollWidth - window.innerWidth);
       assert.ok(overflow <= 0, `${tab} is wider than the phone`);
     }
+    await portal.page.goto(`${system.url}/#/account`);
+    await portal.by("account-page").waitFor();
+    const overflow = await portal.page.evaluate(() => document.scrollingElement.scrollWidth - window.innerWidth);
+    assert.ok(overflow <= 0, "the account is wider than the phone");
   });
 });

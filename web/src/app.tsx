@@ -9,8 +9,8 @@ import { mayLook } from "./model/people";
 import { type Session, SessionContext, useSession } from "./session";
 import { ErrorNotice } from "./ui/notice";
 import { DesktopPage } from "./views/desktop";
+import { AccountSide, OperatorSide } from "./views/fetched";
 import { Home } from "./views/home";
-import { OperatorSide } from "./views/operator-side";
 import { SignIn } from "./views/sign-in";
 import { Welcome } from "./views/welcome";
 
@@ -56,6 +56,7 @@ export function App({ broker }: { broker: BrokerClient }): VNode {
 function View({ route }: { route: Route }): VNode {
   const { user } = useSession();
   if (route.page === "desktop") return <DesktopPage key={route.pool} pool={route.pool} />;
+  if (route.page === "account") return <AccountSide />;
   if (route.page === "operator" && mayLook(user)) return <OperatorSide tab={route.tab} />;
   return <Home />;
 }

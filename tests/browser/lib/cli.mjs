@@ -31,6 +31,13 @@ export class Cli {
     return JSON.parse(await this.run([...args, "--output", "json"]));
   }
 
+  /** As `run`, as a program that has a token and no session. */
+  async runWithToken(token, args) {
+    const { code, stdout, stderr } = await this.#spawn(args, "", { ROLLTOP_TOKEN: token });
+    if (code !== 0) throw new Error(`rolltop ${args.join(" ")}: exit code ${code}: ${stderr}${stdout}`);
+    return stdout;
+  }
+
   /** Standard output of a shell script in a desktop, run as its user. */
   async inDesktop(pool, script) {
     return this.run(["desktop", "exec", "-n", pool, "--", "sh", "-c", script]);
@@ -53,7 +60,7 @@ export class Cli {
     await rm(this.#home, { recursive: true, force: true });
   }
 
-  #spawn(args, input) {
+  #spawn(args, input, more = {}) {
     const { url, ca, cli } = this.#system;
     const env = {
       ...process.env,
@@ -61,6 +68,7 @@ export class Cli {
       ROLLTOP_CA: ca,
       XDG_CONFIG_HOME: this.#home,
       XDG_STATE_HOME: this.#home,
+      ...more,
     };
     return new Promise((resolve, reject) => {
       const child = spawn(cli, args, { env });

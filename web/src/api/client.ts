@@ -1,16 +1,27 @@
 import { type Client, createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { Audit } from "../gen/rolltop/v1/audit_pb";
 import { Broker } from "../gen/rolltop/v1/broker_pb";
 import { Hosts } from "../gen/rolltop/v1/hosts_pb";
+import { People } from "../gen/rolltop/v1/people_pb";
+import { Sessions } from "../gen/rolltop/v1/sessions_pb";
 import { Stats } from "../gen/rolltop/v1/stats_pb";
+import { Storage } from "../gen/rolltop/v1/storage_pb";
 
 /** The broker's API as this page uses it. */
 export type BrokerClient = Client<typeof Broker>;
 
+/** Accounts: tokens and second factors of everybody, groups and roles for operators. */
+export type PeopleClient = Client<typeof People>;
+
 /** The services for operators beside it. */
 export interface OperatorClients {
+  readonly audit: Client<typeof Audit>;
   readonly hosts: Client<typeof Hosts>;
+  readonly people: PeopleClient;
+  readonly sessions: Client<typeof Sessions>;
   readonly stats: Client<typeof Stats>;
+  readonly storage: Client<typeof Storage>;
 }
 
 /**
@@ -21,8 +32,20 @@ export function brokerAt(origin: string): BrokerClient {
   return createClient(Broker, createGrpcWebTransport({ baseUrl: origin }));
 }
 
+/** As `brokerAt`, for one's own account. */
+export function peopleAt(origin: string): PeopleClient {
+  return createClient(People, createGrpcWebTransport({ baseUrl: origin }));
+}
+
 /** As `brokerAt`, for the operators' pages. */
 export function operatorClientsAt(origin: string): OperatorClients {
   const transport = createGrpcWebTransport({ baseUrl: origin });
-  return { hosts: createClient(Hosts, transport), stats: createClient(Stats, transport) };
+  return {
+    audit: createClient(Audit, transport),
+    hosts: createClient(Hosts, transport),
+    people: createClient(People, transport),
+    sessions: createClient(Sessions, transport),
+    stats: createClient(Stats, transport),
+    storage: createClient(Storage, transport),
+  };
 }

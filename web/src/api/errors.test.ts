@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb";
 import { FailureSchema, Phase } from "../gen/rolltop/v1/common_pb";
-import { isWrongCode, problemOf, signInMessage, wantsCode } from "./errors";
+import { actMessage, isWrongCode, problemOf, signInMessage, wantsCode } from "./errors";
 
 test("a wrong password", () => {
   const problem = problemOf(new ConnectError("bad credentials", Code.Unauthenticated));
@@ -20,6 +20,15 @@ test("a second factor is asked for, and a wrong code is not a wrong password", (
   assert.ok(isWrongCode(wrong) && !wantsCode(wrong));
   assert.match(signInMessage(wrong), /code is not right/);
   assert.ok(!wantsCode(problemOf(refusal("WRONG_CREDENTIALS"))));
+});
+
+test("a wrong password in a form is told; a lost session is not its affair", () => {
+  const refusal = (code: Code, reason: string, message = "no"): string =>
+    actMessage(problemOf(new ConnectError(message, code, undefined, [{ desc: ErrorInfoSchema, value: { reason } }])));
+  assert.equal(refusal(Code.Unauthenticated, "WRONG_CREDENTIALS"), "Your own password is not right.");
+  assert.match(refusal(Code.InvalidArgument, "WRONG_CODE"), /code is not right/);
+  assert.equal(refusal(Code.Unauthenticated, "NOT_SIGNED_IN"), "");
+  assert.equal(refusal(Code.FailedPrecondition, "GROUP_IN_USE", "the pool demo names it"), "The pool demo names it.");
 });
 
 test("a locked name says for how long", () => {

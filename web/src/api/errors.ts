@@ -19,6 +19,8 @@ export interface Problem {
 const UNREACHABLE =
   "The server cannot be reached. Check your network connection; if it is fine, the server may be restarting.";
 
+const WRONG_CODE = "The code is not right, or was used already. Please wait for the next one.";
+
 /** Reads any error a call can throw. */
 export function problemOf(error: unknown): Problem {
   const known = ConnectError.from(error);
@@ -50,13 +52,22 @@ export function isWrongCode(problem: Problem): boolean {
   return problem.reason === "WRONG_CODE";
 }
 
+/** What to say of an act that did not work; nothing if the session is lost. */
+export function actMessage(problem: Problem): string {
+  // A wrong password or code in a form is no lost session.
+  if (problem.reason === "WRONG_CREDENTIALS") return "Your own password is not right.";
+  if (isWrongCode(problem)) return WRONG_CODE;
+  if (problem.retryAfterS > 0) return `${problem.message} Try again in ${formatSeconds(problem.retryAfterS)}.`;
+  return problem.kind === "signed-out" ? "" : problem.message;
+}
+
 /** What to say when signing in did not work. */
 export function signInMessage(problem: Problem): string {
   if (problem.kind === "unreachable") return problem.message;
   if (problem.retryAfterS > 0) {
     return `Too many wrong tries. Try again in ${formatSeconds(problem.retryAfterS)}.`;
   }
-  if (isWrongCode(problem)) return "The code is not right, or was used already. Please wait for the next one.";
+  if (isWrongCode(problem)) return WRONG_CODE;
   if (problem.kind === "signed-out") return "Name or password is not right. Please try again.";
   return problem.message;
 }

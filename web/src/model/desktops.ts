@@ -22,7 +22,7 @@ export function updated(desktops: Desktops, desktop: Desktop): Desktops {
 /** How a desktop's state looks to its user. */
 export interface StateLook {
   readonly label: string;
-  readonly tone: "good" | "busy" | "bad";
+  readonly tone: "good" | "busy" | "bad" | "still";
 }
 
 export function stateLook(state: DesktopState): StateLook {
@@ -53,7 +53,7 @@ export function runningFor(desktop: Desktop, nowMs: number): string {
 }
 
 /** That and why a desktop will be ended, whatever goes on in it; or nothing. */
-export function endNotice(desktop: Desktop, nowMs: number): string {
+export function endNotice(desktop: Pick<Desktop, "endsAt" | "endsBecause">, nowMs: number): string {
   if (desktop.endsAt === undefined) return "";
   const minutes = Math.floor((timestampMs(desktop.endsAt) - nowMs) / 60_000);
   const when = minutes < 1 ? "in less than a minute" : `in ${formatSeconds(minutes * 60)}`;

@@ -1,4 +1,5 @@
 // Numbers and times, as a person reads them.
+import { type Timestamp, timestampDate } from "@bufbuild/protobuf/wkt";
 
 /** "7 ms", "940 ms", "1.2 s", "1 min 5 s". */
 export function formatMs(ms: number): string {
@@ -60,4 +61,9 @@ export function sentence(message: string): string {
   if (text === "") return "";
   const start = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?…]$/.test(start) ? start : `${start}.`;
+}
+
+/** A moment as people here write it; nothing where it is not known. */
+export function formatWhen(stamp: Timestamp | undefined): string {
+  return stamp === undefined ? "" : timestampDate(stamp).toLocaleString();
 }

@@ -38,3 +38,25 @@ export function roleName(role: Role): string {
       return "other";
   }
 }
+
+/** The names of roles, as a form offers them. */
+export const ROLES: readonly Role[] = [Role.USER, Role.AUDITOR, Role.OPERATOR, Role.ADMIN];
+
+/**
+ * Whether somebody may change another's account: accounts of users are the
+ * operators' care, and those of who have a role the admins'.
+ */
+export function mayManage(user: WithRole, other: WithRole): boolean {
+  return mayGiveRoles(user) || (mayOperate(user) && other.role === Role.USER);
+}
+
+/** Whether the password of an account is kept here, and can be set here. */
+export function isLocal({ source }: Pick<User, "source">): boolean {
+  return source === "local" || source === "";
+}
+
+/** Who says whether somebody's password is right, and whether a code is asked for too. */
+export function signInBy({ source, secondFactor }: Pick<User, "source" | "secondFactor">): string {
+  const by: Readonly<Record<string, string>> = { "": "local", ldap: "directory (LDAP)", oidc: "OpenID Connect" };
+  return `${by[source] ?? source}${secondFactor ? ", with a code" : ""}`;
+}

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { parseRoute, routeHref } from "./route";
 
 test("an address and back", () => {
-  for (const route of [{ page: "home" }, { page: "desktop", pool: "demo-keep" }, { page: "operator", tab: "hosts" }] as const) {
+  for (const route of [{ page: "home" }, { page: "account" }, { page: "desktop", pool: "demo-keep" }, { page: "operator", tab: "hosts" }] as const) {
     assert.deepEqual(parseRoute(routeHref(route)), route);
   }
 });

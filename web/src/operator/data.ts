@@ -1,7 +1,8 @@
 import { createContext } from "preact";
 import { useCallback, useContext, useEffect, useMemo, useState } from "preact/hooks";
+import { useOwnAct } from "../act";
 import { type OperatorClients, operatorClientsAt } from "../api/client";
-import { type Problem, problemOf } from "../api/errors";
+import type { Problem } from "../api/errors";
 import type { Desktop, Host } from "../gen/rolltop/v1/broker_pb";
 import { DesktopState } from "../gen/rolltop/v1/common_pb";
 import { mayOperate } from "../model/people";
@@ -85,7 +86,8 @@ export function useWatchedCluster(): Cluster {
   };
 }
 
-function useFeed<T>(source: Source<T>): { rows: Rows<T> | undefined; trouble: Problem | undefined } {
+/** Follows a source for as long as whoever asks is shown. */
+export function useFeed<T>(source: Source<T>): { rows: Rows<T> | undefined; trouble: Problem | undefined } {
   const session = useSession();
   const [rows, setRows] = useState<Rows<T>>();
   const [trouble, setTrouble] = useState<Problem>();
@@ -106,56 +108,9 @@ function useFeed<T>(source: Source<T>): { rows: Rows<T> | undefined; trouble: Pr
   return { rows, trouble };
 }
 
-/** What is listed but not watched: asked for again every `everyMs` and by `again`. */
-export function useListed<T>(ask: (signal: AbortSignal) => Promise<T>, everyMs: number) {
-  const session = useSession();
-  const [listed, setListed] = useState<T>();
-  const [message, setMessage] = useState("");
-  const [turn, setTurn] = useState(0);
-  const again = useCallback(() => setTurn((before) => before + 1), []);
-  const tick = useNow(everyMs);
-  useEffect(() => {
-    const stop = new AbortController();
-    ask(stop.signal).then(
-      (fresh) => {
-        if (stop.signal.aborted) return;
-        setListed(fresh);
-        setMessage("");
-      },
-      (error: unknown) => {
-        const problem = problemOf(error);
-        if (!stop.signal.aborted && !endsSession(session, problem)) setMessage(problem.message);
-      },
-    );
-    return () => stop.abort();
-  }, [session, turn, tick]);
-  return { listed, message, again };
-}
-
-/** Runs one act at a time and keeps what to say of it. */
+/** As `useOwnAct`; who only looks finds what changes things switched off. */
 export function useAct() {
   const session = useSession();
-  const [busy, setBusy] = useState(false);
-  const [message, setMessage] = useState("");
-  const act = useCallback(
-    async (work: () => Promise<unknown>): Promise<boolean> => {
-      setBusy(true);
-      setMessage("");
-      try {
-        await work();
-        return true;
-      } catch (error) {
-        const problem = problemOf(error);
-        // A wrong password in a form is no lost session.
-        if (problem.reason === "WRONG_CREDENTIALS") setMessage("Your own password is not right.");
-        else if (!endsSession(session, problem)) setMessage(problem.message);
-        return false;
-      } finally {
-        setBusy(false);
-      }
-    },
-    [session],
-  );
-  // Who only looks finds what changes things switched off.
-  return { busy: busy || !mayOperate(session.user), message, act, say: setMessage };
+  const own = useOwnAct();
+  return { ...own, busy: own.busy || !mayOperate(session.user) };
 }

@@ -1,16 +1,20 @@
 import type { VNode } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { mayOperate } from "../model/people";
 import { OPERATOR_TABS, type OperatorTab, routeHref } from "../model/route";
 import { useSession } from "../session";
 import { ErrorNotice } from "../ui/notice";
 import { Header } from "../views/header";
 import { ClusterContext, useWatchedCluster } from "./data";
-import { DesktopsPage, SessionsPage } from "./views/desktops";
+import { AuditPage } from "./views/audit";
+import { DataPage } from "./views/data";
+import { DesktopsPage } from "./views/desktops";
+import { GroupsPage } from "./views/groups";
 import { HostsPage } from "./views/hosts";
 import { ImagesPage } from "./views/images";
 import { OverviewPage } from "./views/overview";
 import { PoolsPage } from "./views/pools";
+import { SessionsPage } from "./views/sessions";
 import { UsersPage } from "./views/users";
 
 const PAGES: Record<OperatorTab, { readonly title: string; readonly Page: () => VNode }> = {
@@ -20,7 +24,10 @@ const PAGES: Record<OperatorTab, { readonly title: string; readonly Page: () => 
   sessions: { title: "Sessions", Page: SessionsPage },
   pools: { title: "Pools", Page: PoolsPage },
   images: { title: "Images", Page: ImagesPage },
+  data: { title: "Data", Page: DataPage },
   users: { title: "Users", Page: UsersPage },
+  groups: { title: "Groups", Page: GroupsPage },
+  audit: { title: "Audit", Page: AuditPage },
 };
 
 /** The operators' side: one watched cluster, looked at from several pages. */
@@ -32,11 +39,14 @@ export function OperatorPages({ tab }: { tab: OperatorTab }): VNode {
     document.title = `${title} · Rolltop`;
     return () => void (document.title = "Rolltop");
   }, [title]);
+  const tabs = useRef<HTMLElement>(null);
+  // On a phone most tabs are out of sight.
+  useEffect(() => tabs.current?.querySelector('[aria-current="page"]')?.scrollIntoView({ block: "nearest", inline: "center" }), [tab]);
   return (
     <ClusterContext.Provider value={cluster}>
       <Header />
       <main class="operator">
-        <nav class="tabs" aria-label="Operators' pages">
+        <nav class="tabs" ref={tabs} aria-label="Operators' pages">
           {OPERATOR_TABS.map((name) => (
             <a
               key={name}

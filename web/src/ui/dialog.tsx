@@ -1,5 +1,5 @@
 import type { ComponentChildren, VNode } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 
 interface DialogProps {
   title: string;
@@ -53,6 +53,41 @@ export function Confirm({ title, text, action, onConfirm, onClose }: ConfirmProp
           {action}
         </button>
       </div>
+    </Dialog>
+  );
+}
+
+/** As `Confirm`, for what loses people's work: the name of what is lost has to be typed. */
+export function TypedConfirm({ title, text, word, action, onConfirm, onClose }: ConfirmProps & { word: string }): VNode {
+  const [typed, setTyped] = useState("");
+  const submit = (event: SubmitEvent): void => {
+    event.preventDefault();
+    if (typed.trim() === word) onConfirm();
+  };
+  return (
+    <Dialog title={title} onClose={onClose}>
+      <form onSubmit={submit}>
+        <p>{text}</p>
+        <label class="field">
+          <span>Type {word} to go on</span>
+          <input
+            value={typed}
+            autocapitalize="none"
+            autocomplete="off"
+            spellcheck={false}
+            data-testid="confirm-word"
+            onInput={(event) => setTyped(event.currentTarget.value)}
+          />
+        </label>
+        <div class="actions actions-end">
+          <button type="button" class="button" data-testid="confirm-cancel" onClick={onClose}>
+            Cancel
+          </button>
+          <button class="button button-danger" disabled={typed.trim() !== word} data-testid="confirm-accept">
+            {action}
+          </button>
+        </div>
+      </form>
     </Dialog>
   );
 }

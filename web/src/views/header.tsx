@@ -1,7 +1,7 @@
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { problemOf } from "../api/errors";
-import { mayLook } from "../model/people";
+import { isLocal, mayLook } from "../model/people";
 import { routeHref } from "../model/route";
 import { useSession } from "../session";
 import { Logo } from "../ui/logo";
@@ -54,17 +54,23 @@ export function Header(): VNode {
           Signed in as <strong>{user.name}</strong>
         </p>
         {message !== "" && <ErrorNotice>{message}</ErrorNotice>}
-        <button
-          type="button"
-          class="menu-item"
-          data-testid="change-password"
-          onClick={() => {
-            setOpen(false);
-            setChanging(true);
-          }}
-        >
-          Change password
-        </button>
+        <a class="menu-item" href={routeHref({ page: "account" })} data-testid="account" onClick={() => setOpen(false)}>
+          Account
+          <small>Second factor, tokens for programs</small>
+        </a>
+        {isLocal(user) && (
+          <button
+            type="button"
+            class="menu-item"
+            data-testid="change-password"
+            onClick={() => {
+              setOpen(false);
+              setChanging(true);
+            }}
+          >
+            Change password
+          </button>
+        )}
         <button type="button" class="menu-item" data-testid="sign-out" onClick={() => void signOut()}>
           Sign out
         </button>

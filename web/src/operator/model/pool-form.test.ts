@@ -14,6 +14,11 @@ const full = create(PoolSchema, {
   limits: { memoryMib: 512n, cpuMillis: 1500n, pids: 300n },
   runtime: "runc",
   users: ["ada", "grace"],
+  groups: ["staff"],
+  warm: 3,
+  maxDesktops: 40,
+  closed: "Back at noon.",
+  timeLimits: { idle: { seconds: 1800n }, disconnected: { seconds: 28_800n }, total: { seconds: 172_800n }, warning: { seconds: 90n } },
   home: { kind: { case: "volumeMib", value: 1024n } },
   network: { egress: ["allow 10.0.0.0/8 tcp 443", "deny all"] },
   hosts: { strategy: Strategy.PACK, require: ["room=b12"], forbid: ["old"], prefer: ["gpu"], avoid: ["slow=1"] },
@@ -48,10 +53,12 @@ test("faults are told by field", () => {
     image: "demo",
     diskMib: "",
     memoryMib: "lots",
+    maxDesktops: "99999999999",
+    idle: "soon",
     home: "directory",
     homeDirectory: "homes",
   }).faults;
-  assert.deepEqual(Object.keys(bad).sort(), ["diskMib", "homeDirectory", "image", "memoryMib", "name"]);
+  assert.deepEqual(Object.keys(bad).sort(), ["diskMib", "homeDirectory", "idle", "image", "maxDesktops", "memoryMib", "name"]);
   assert.match(bad.memoryMib ?? "", /“lots” is no whole number\./);
 });
 

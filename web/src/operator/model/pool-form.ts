@@ -1,12 +1,16 @@
 import { clone, create } from "@bufbuild/protobuf";
+import { DurationSchema } from "@bufbuild/protobuf/wkt";
 import {
   HomePolicySchema,
   HostPolicySchema,
   type Pool,
   PoolSchema,
   Strategy,
+  TimeLimitsSchema,
 } from "../../gen/rolltop/v1/broker_pb";
 import { LimitsSchema, NetworkPolicySchema } from "../../gen/rolltop/v1/common_pb";
+import { namesOf } from "./groups";
+import { lengthText, parseLength } from "./lengths";
 
 /** A pool as text in a form. */
 export interface PoolDraft {
@@ -21,6 +25,14 @@ export interface PoolDraft {
   readonly pids: string;
   readonly runtime: string;
   readonly users: string;
+  readonly groups: string;
+  readonly warm: string;
+  readonly maxDesktops: string;
+  readonly closed: string;
+  readonly idle: string;
+  readonly disconnected: string;
+  readonly total: string;
+  readonly warning: string;
   readonly home: "overlay" | "volume" | "directory";
   readonly homeMib: string;
   readonly homeDirectory: string;
@@ -31,6 +43,9 @@ export interface PoolDraft {
   readonly prefer: string;
   readonly avoid: string;
 }
+
+/** More desktops than anybody has. */
+const MOST = 1_000_000n;
 
 /** What is wrong, by field; a sentence each. */
 export type Faults = Readonly<Partial<Record<keyof PoolDraft, string>>>;
@@ -54,6 +69,14 @@ export function draftOf(pool?: Pool): PoolDraft {
     pids: number(from.limits?.pids),
     runtime: from.runtime,
     users: lines(from.users),
+    groups: lines(from.groups),
+    warm: number(BigInt(from.warm)),
+    maxDesktops: number(BigInt(from.maxDesktops)),
+    closed: from.closed,
+    idle: lengthText(from.timeLimits?.idle),
+    disconnected: lengthText(from.timeLimits?.disconnected),
+    total: lengthText(from.timeLimits?.total),
+    warning: lengthText(from.timeLimits?.warning),
     home: kind.case === "volumeMib" ? "volume" : kind.case === "directory" ? "directory" : "overlay",
     homeMib: kind.case === "volumeMib" ? String(kind.value) : "",
     homeDirectory: kind.case === "directory" ? kind.value : "",
@@ -79,6 +102,12 @@ export function poolOf(draft: PoolDraft, before?: Pool): { readonly pool: Pool; 
     faults[field] = `“${text}” is no whole number${empty}.`;
     return 0n;
   };
+  const count = (field: keyof PoolDraft): number => {
+    const number = whole(field, "");
+    if (number <= MOST) return Number(number);
+    faults[field] = `“${number}” is too many: ${MOST} at most.`;
+    return 0;
+  };
   if (!/^[a-z0-9-]{1,40}$/.test(draft.name)) {
     faults.name = "Use lower-case letters, digits and “-”; 40 at most.";
   }
@@ -101,7 +130,12 @@ export function poolOf(draft: PoolDraft, before?: Pool): { readonly pool: Pool; 
   limits.pids = whole("pids", "");
   pool.limits = limits;
   pool.runtime = draft.runtime.trim();
-  pool.users = terms(draft.users);
+  pool.users = namesOf(draft.users);
+  pool.groups = namesOf(draft.groups);
+  pool.warm = count("warm");
+  pool.maxDesktops = count("maxDesktops");
+  pool.closed = draft.closed.trim();
+  setTimeLimits(pool, draft, faults);
   setHome(pool, draft, whole);
   const egress = draft.egress.split("\n").map((line) => line.trim()).filter((line) => line !== "");
   if (egress.length > 0 || pool.network !== undefined) {
@@ -110,10 +144,10 @@ export function poolOf(draft: PoolDraft, before?: Pool): { readonly pool: Pool; 
   }
   const hosts = pool.hosts ?? create(HostPolicySchema);
   hosts.strategy = Number(draft.strategy);
-  hosts.require = terms(draft.require);
-  hosts.forbid = terms(draft.forbid);
-  hosts.prefer = terms(draft.prefer);
-  hosts.avoid = terms(draft.avoid);
+  hosts.require = namesOf(draft.require);
+  hosts.forbid = namesOf(draft.forbid);
+  hosts.prefer = namesOf(draft.prefer);
+  hosts.avoid = namesOf(draft.avoid);
   pool.hosts = hosts;
   return { pool, faults };
 }
@@ -131,7 +165,18 @@ function setHome(pool: Pool, draft: PoolDraft, whole: (field: keyof PoolDraft, e
   }
 }
 
-/** Words by spaces, commas or lines. */
-function terms(text: string): string[] {
-  return text.split(/[\s,]+/).filter((term) => term !== "");
+const LIMITS = ["idle", "disconnected", "total", "warning"] as const;
+
+function setTimeLimits(pool: Pool, draft: PoolDraft, faults: Partial<Record<keyof PoolDraft, string>>): void {
+  const limits = create(TimeLimitsSchema);
+  for (const name of LIMITS) {
+    const seconds = parseLength(draft[name]);
+    if (seconds === undefined) {
+      faults[name] = `“${draft[name].trim()}” is no length of time. Write 45s, 30min, 8h or 2d, or nothing for no limit.`;
+    } else if (seconds > 0) {
+      limits[name] = create(DurationSchema, { seconds: BigInt(seconds) });
+    }
+  }
+  if (LIMITS.some((name) => limits[name] !== undefined)) pool.timeLimits = limits;
+  else delete pool.timeLimits;
 }

@@ -11,7 +11,7 @@ import { useNow } from "../../ui/clock";
 import { Confirm, Dialog } from "../../ui/dialog";
 import { ErrorNotice } from "../../ui/notice";
 import { useAct } from "../data";
-import { Facts, State } from "../ui/parts";
+import { Facts, State } from "../../ui/parts";
 import { Explanation } from "./explanation";
 import { LiveStats, LogTail } from "./desktop-live";
 

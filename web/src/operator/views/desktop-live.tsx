@@ -5,7 +5,7 @@ import type { DesktopStats } from "../../gen/rolltop/v1/stats_pb";
 import { formatBytes } from "../../model/format";
 import { useCluster } from "../data";
 import { appended, processorShare } from "../model/stats";
-import { Facts } from "../ui/parts";
+import { Facts } from "../../ui/parts";
 
 /** What a desktop uses, every two seconds. */
 export function LiveStats({ desktop }: { desktop: string }): VNode {

@@ -5,7 +5,7 @@ import type { MakeEnrolTokenResponse } from "../../gen/rolltop/v1/hosts_pb";
 import { Dialog } from "../../ui/dialog";
 import { ErrorNotice } from "../../ui/notice";
 import { useAct, useCluster } from "../data";
-import { Field } from "../ui/parts";
+import { Field } from "../../ui/parts";
 
 /** Makes the token with which a machine becomes a host, and the command for it. */
 export function Enrol({ name: known = "", onClose }: { name?: string; onClose: () => void }): VNode {

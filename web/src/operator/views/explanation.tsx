@@ -1,7 +1,8 @@
 import type { VNode } from "preact";
 import { sentence } from "../../model/format";
 import { ErrorNotice } from "../../ui/notice";
-import { useCluster, useListed } from "../data";
+import { useListed } from "../../act";
+import { useCluster } from "../data";
 
 /** Where a desktop of a pool would be placed now, and why. */
 export function Explanation({ pool, user }: { pool: string; user: string }): VNode {

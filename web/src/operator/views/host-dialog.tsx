@@ -8,7 +8,7 @@ import { Confirm, Dialog } from "../../ui/dialog";
 import { ErrorNotice } from "../../ui/notice";
 import { useAct, useCluster } from "../data";
 import { drainProgress, hostLook, labelChange, parseLabels } from "../model/hosts";
-import { Facts, Field, State } from "../ui/parts";
+import { Facts, Field, State } from "../../ui/parts";
 import { Enrol } from "./enrol";
 
 type Asking = "revoke" | "remove" | "enrol" | undefined;

@@ -6,7 +6,7 @@ import { useNow } from "../../ui/clock";
 import { useCluster } from "../data";
 import { drainProgress, hostLook } from "../model/hosts";
 import { type Column, Grid } from "../ui/grid";
-import { RowName, State } from "../ui/parts";
+import { RowName, State } from "../../ui/parts";
 import { Enrol } from "./enrol";
 import { HostDialog } from "./host-dialog";
 

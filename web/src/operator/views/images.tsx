@@ -3,7 +3,7 @@ import type { VNode } from "preact";
 import { formatAge, formatBytes } from "../../model/format";
 import { useSession } from "../../session";
 import { ErrorNotice } from "../../ui/notice";
-import { useListed } from "../data";
+import { useListed } from "../../act";
 import { Grid } from "../ui/grid";
 
 const EVERY_MS = 10_000;

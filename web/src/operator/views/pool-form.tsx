@@ -6,7 +6,7 @@ import { Dialog } from "../../ui/dialog";
 import { ErrorNotice } from "../../ui/notice";
 import { useAct } from "../data";
 import { type Faults, type PoolDraft, draftOf, poolOf } from "../model/pool-form";
-import { Field } from "../ui/parts";
+import { Field } from "../../ui/parts";
 
 interface PoolFormProps {
   /** The pool to change; a new one without it. */
@@ -47,8 +47,8 @@ export function PoolForm({ before, taken, onSaved, onClose }: PoolFormProps): VN
       />
     </Field>
   );
-  const area = (name: TextField, label: string, hint: string): VNode => (
-    <Field label={label} hint={hint} fault={faults[name]}>
+  const area = (name: TextField, label: string, hint?: string): VNode => (
+    <Field label={label} {...(hint !== undefined && { hint })} fault={faults[name]}>
       <textarea class="short" value={draft[name]} spellcheck={false} onInput={(event) => set({ [name]: event.currentTarget.value })} />
     </Field>
   );
@@ -71,7 +71,21 @@ export function PoolForm({ before, taken, onSaved, onClose }: PoolFormProps): VN
           {text("cpuMillis", "Processor, thousandths", "1500 is one and a half. Empty: no limit.")}
           {text("pids", "Processes", "Empty: no limit.")}
         </div>
-        {area("users", "Open to", "User names. Empty: everyone who can sign in.")}
+        <div class="field-row">
+          {area("users", "Open to users", "With no users and no groups: everyone who can sign in.")}
+          {area("groups", "Open to groups")}
+        </div>
+        {text("closed", "Closed because", "Not empty: no new desktops, and this sentence tells people why. Those there go on.")}
+        <div class="field-row">
+          {text("maxDesktops", "Most desktops", "Empty: as many as fit.")}
+          {text("warm", "Made ahead", "So many wait for their users.")}
+        </div>
+        <div class="field-row">
+          {text("idle", "End when unused for", "45s, 30min, 8h or 2d. Empty: never.")}
+          {text("disconnected", "With nobody connected for")}
+          {text("total", "At most for")}
+          {text("warning", "Tell people before")}
+        </div>
         <div class="field-row">
           <Field label="Home">
             <select value={draft.home} onChange={(event) => set({ home: event.currentTarget.value as PoolDraft["home"] })}>

@@ -5,9 +5,11 @@ import { formatBytes } from "../../model/format";
 import { useSession } from "../../session";
 import { Confirm, Dialog } from "../../ui/dialog";
 import { ErrorNotice } from "../../ui/notice";
-import { useAct, useCluster, useListed } from "../data";
+import { useListed } from "../../act";
+import { useAct, useCluster } from "../data";
+import { openTo } from "../model/groups";
 import { Grid } from "../ui/grid";
-import { RowName } from "../ui/parts";
+import { RowName } from "../../ui/parts";
 import { Explanation } from "./explanation";
 import { PoolForm } from "./pool-form";
 
@@ -53,8 +55,22 @@ export function PoolsPage(): VNode {
             value: ({ limits }) => Number(limits?.memoryMib ?? 0n),
             show: ({ limits }) => (limits === undefined || limits.memoryMib === 0n ? "no limit" : formatBytes(limits.memoryMib * MIB)),
           },
-          { title: "Open to", value: ({ users }) => (users.length === 0 ? "everyone" : users.join(" ")), show: ({ users }) => openTo(users) },
-          { title: "Desktops", value: ({ name }) => inUse.get(name) ?? 0 },
+          {
+            title: "Open to",
+            value: ({ users, groups, closed }) => (closed === "" ? [...groups, ...users].join(" ") || "everyone" : "closed"),
+            show: (pool) => (pool.closed === "" ? openTo(pool) : <span title={pool.closed}>nobody: closed</span>),
+          },
+          {
+            title: "Desktops",
+            value: ({ name }) => inUse.get(name) ?? 0,
+            show: ({ name, maxDesktops }) => `${inUse.get(name) ?? 0}${maxDesktops === 0 ? "" : ` of ${maxDesktops}`}`,
+          },
+          {
+            title: "Made ahead",
+            value: ({ warmReady }) => warmReady,
+            show: ({ warm, warmReady, warmProblem }) =>
+              warm > 0 && <span title={warmProblem}>{`${warmReady} of ${warm}${warmProblem === "" ? "" : " (!)"}`}</span>,
+          },
           {
             title: "Acts",
             value: () => "",
@@ -115,9 +131,4 @@ export function PoolsPage(): VNode {
       )}
     </>
   );
-}
-
-function openTo(users: readonly string[]): string {
-  if (users.length === 0) return "everyone";
-  return users.length <= 3 ? users.join(", ") : `${users.slice(0, 2).join(", ")} and ${users.length - 2} more`;
 }

@@ -1,5 +1,5 @@
 import type { ComponentChildren, VNode } from "preact";
-import type { StateLook } from "../../model/desktops";
+import type { StateLook } from "../model/desktops";
 
 export function State({ look }: { look: StateLook }): VNode {
   return <span class={`state state-${look.tone}`}>{look.label}</span>;
@@ -50,5 +50,26 @@ export function Field({ label, fault, hint, children }: FieldProps): VNode {
         </small>
       )}
     </label>
+  );
+}
+
+interface FormButtonsProps {
+  busy: boolean;
+  action: string;
+  testId: string;
+  onClose: () => void;
+}
+
+/** The end of a form in a dialog. */
+export function FormButtons({ busy, action, testId, onClose }: FormButtonsProps): VNode {
+  return (
+    <div class="actions actions-end">
+      <button type="button" class="button" onClick={onClose}>
+        Cancel
+      </button>
+      <button class="button button-primary" aria-busy={busy} disabled={busy} data-testid={testId}>
+        {action}
+      </button>
+    </div>
   );
 }
