@@ -4,9 +4,10 @@ import { useListed } from "../../act";
 import { formatBytes } from "../../model/format";
 import { ErrorNotice } from "../../ui/notice";
 import { RowName, State } from "../../ui/parts";
-import { useCluster } from "../data";
+import { useAct, useCluster } from "../data";
 import { dataLook, kindName, usedShare } from "../model/data";
 import { Grid } from "../ui/grid";
+import { AdoptDialog } from "./adopt-dialog";
 import { DataDialog } from "./data-dialog";
 
 /** Every host is asked for it. */
@@ -19,6 +20,8 @@ export function DataPage(): VNode {
     async (signal) => (await clients.storage.listData({ all: true }, { signal })).data,
     EVERY_MS,
   );
+  const { busy } = useAct();
+  const [adopting, setAdopting] = useState(false);
   const [openId, setOpenId] = useState<string>();
   const open = listed?.find(({ id }) => id === openId);
   return (
@@ -55,7 +58,19 @@ export function DataPage(): VNode {
           { title: "Snapshots", value: ({ volume }) => Number(volume?.snapshots ?? 0n) },
           { title: "State", value: (data) => `${dataLook(data).label} ${data.problem}`, show: (data) => <State look={dataLook(data)} /> },
         ]}
-      />
+      >
+        <button type="button" class="button" disabled={busy} data-testid="data-adopt" onClick={() => setAdopting(true)}>
+          Note what a host keeps
+        </button>
+      </Grid>
+      {adopting && (
+        <AdoptDialog
+          onClose={() => {
+            setAdopting(false);
+            again();
+          }}
+        />
+      )}
       {open !== undefined && <DataDialog key={open.id} data={open} onChanged={again} onClose={() => setOpenId(undefined)} />}
     </>
   );

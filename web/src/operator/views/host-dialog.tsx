@@ -1,17 +1,17 @@
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
-import type { Host } from "../../gen/rolltop/v1/broker_pb";
+import { type Host, HostState } from "../../gen/rolltop/v1/broker_pb";
 import { formatBytes, sentence } from "../../model/format";
 import { useSession } from "../../session";
-import { Confirm, Dialog } from "../../ui/dialog";
+import { Confirm, Dialog, TypedConfirm } from "../../ui/dialog";
 import { ErrorNotice } from "../../ui/notice";
 import { useAct, useCluster } from "../data";
 import { drainProgress, hostLook, labelChange, parseLabels } from "../model/hosts";
 import { Facts, Field, State } from "../../ui/parts";
 import { Enrol } from "./enrol";
 
-type Asking = "revoke" | "remove" | "enrol" | undefined;
+type Asking = "revoke" | "remove" | "forget" | "enrol" | undefined;
 
 /** One host: what is known of it, and what can be done with it. */
 export function HostDialog({ host, now, onClose }: { host: Host; now: number; onClose: () => void }): VNode {
@@ -22,9 +22,9 @@ export function HostDialog({ host, now, onClose }: { host: Host; now: number; on
   const { info, name } = host;
   const date = host.certificateExpiresAt;
 
-  const remove = async (): Promise<void> => {
+  const remove = async (force: boolean): Promise<void> => {
     setAsking(undefined);
-    if (await act(() => broker.deleteHost({ name }))) {
+    if (await act(() => broker.deleteHost({ name, force }))) {
       hostsChanged();
       onClose();
     }
@@ -51,7 +51,19 @@ export function HostDialog({ host, now, onClose }: { host: Host; now: number; on
         title={`Remove ${name}?`}
         text="It is taken out of the cluster, unless desktops or kept data are on it. To come back it has to be enrolled anew."
         action="Remove"
-        onConfirm={() => void remove()}
+        onConfirm={() => void remove(false)}
+        onClose={() => setAsking(undefined)}
+      />
+    );
+  }
+  if (asking === "forget") {
+    return (
+      <TypedConfirm
+        title={`Forget ${name}?`}
+        text="For a host that will not come back: its desktops are noted as lost, and what it keeps of users as gone. Nothing is deleted on its disks."
+        word={name}
+        action="Forget"
+        onConfirm={() => void remove(true)}
         onClose={() => setAsking(undefined)}
       />
     );
@@ -93,6 +105,11 @@ export function HostDialog({ host, now, onClose }: { host: Host; now: number; on
           <button type="button" class="button" disabled={busy} data-testid="host-remove" onClick={() => setAsking("remove")}>
             Remove
           </button>
+          {(host.state === HostState.LOST || host.state === HostState.SUSPECT) && (
+            <button type="button" class="button" disabled={busy} data-testid="host-forget" onClick={() => setAsking("forget")}>
+              Forget
+            </button>
+          )}
           <button type="button" class="button button-primary" data-testid="host-close" onClick={onClose}>
             Close
           </button>
