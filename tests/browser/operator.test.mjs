@@ -13,7 +13,7 @@ import { codeOf } from "./lib/totp.mjs";
 const TABS = ["overview", "hosts", "desktops", "sessions", "pools", "images", "data", "users", "groups", "audit"];
 const PHONE = { viewport: { width: 390, height: 760 }, isMobile: true, hasTouch: true };
 
-describe("the operators' pages", { timeout: 180_000 }, () => {
+describe("the operators' pages", { timeout: 300_000 }, () => {
   let browser;
   let cli;
   let operator;
