@@ -27,6 +27,7 @@ use crate::{
     paths::Paths,
     registry::Registry,
     runtime::RuntimeSet,
+    session_log::Keeper,
     storage::{self, Storage, StorageError},
     volumes::Jobs,
     watches,
@@ -64,6 +65,8 @@ pub struct Host {
     pub lanes: Semaphore,
     /// The desktops.
     pub registry: Registry,
+    /// What sessions write.
+    pub logs: Keeper,
     /// What is counted and measured.
     pub metrics: Metrics,
     /// `/etc/resolv.conf` of desktops.
@@ -157,6 +160,8 @@ impl Host {
             confinement: Confinement::new(Path::new("/"), &config.apparmor)?,
             lanes: Semaphore::new(config.start_lanes),
             registry: Registry::new(config.max_desktops as usize),
+            logs: Keeper::new()
+                .map_err(|source| HostError::io("watch", "the logs of sessions", source))?,
             metrics: Metrics::new()?,
             resolv_conf,
             runtimes,

@@ -34,6 +34,7 @@ pub mod registry;
 pub mod reload;
 pub mod request;
 pub mod runtime;
+pub mod session_log;
 pub mod stats;
 pub mod storage;
 pub mod terminal;

@@ -31,8 +31,10 @@ use crate::{
 };
 
 /// Of the tmpfs that a desktop shares with the agent: its session's output and
-/// its display's socket. Bounded, because the desktop fills it.
-const SHARED_OPTIONS: &str = "size=1m,nr_inodes=64,mode=0755";
+/// its display's socket. Bounded, because the desktop fills it, at the cost of its
+/// own memory limit; large enough for what a session writes between two looks of
+/// the agent, which keeps little of it.
+const SHARED_OPTIONS: &str = "size=16m,nr_inodes=64,mode=0755";
 
 /// A host name's longest part (RFC 1123).
 const MAX_HOST_NAME: usize = 63;

@@ -131,6 +131,10 @@ pub fn adopt(host: &Arc<Host>, desktop: Arc<Desktop>, init: Process) {
                 }
             }
             Ok(group) => {
+                let log = host.paths.desktop(number).session_log();
+                if let Err(error) = host.logs.add(&log) {
+                    warn!(%error, "what the session writes is not kept short");
+                }
                 let display = display_server(&host, &desktop, &group).await;
                 let up = Up { base: Base { init, group }, session: None, display };
                 // The earlier agent may have died between saying and doing it.

@@ -175,6 +175,7 @@ async fn start_session(
     host.confinement.confine(&mut spec);
     let log = paths.session_log();
     let io = session_io(&log).map_err(|source| StepError::io("open", log.display(), source))?;
+    host.logs.add(&log).map_err(|source| StepError::io("watch", log.display(), source))?;
     let (id, bundle) = (number.to_string(), paths.bundle());
     let container = Container { id: &id, bundle: &bundle, init, group };
     let executed = async {

@@ -18,11 +18,7 @@ use super::{
     stats_convert as convert,
 };
 use crate::{
-    desktop::Desktop,
-    lifecycle::State,
-    stats::{self, SessionLog},
-    view::View,
-    work::blocking,
+    desktop::Desktop, lifecycle::State, session_log::SessionLog, stats, view::View, work::blocking,
 };
 
 const LEAST_INTERVAL: Duration = Duration::from_secs(1);

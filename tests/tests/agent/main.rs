@@ -149,6 +149,7 @@ async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
         stats::what_a_desktop_uses_is_told,
         stats::hostile_processes_are_listed_as_they_are,
         stats::a_sessions_output_is_kept_and_followed,
+        stats::a_session_can_write_while_there_is_no_agent,
         hostile::what_the_kernel_offers_is_refused,
         hostile::links_in_a_root_lead_nowhere,
         hostile::a_display_that_is_a_link_is_not_followed,

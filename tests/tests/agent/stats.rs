@@ -1,25 +1,30 @@
 //! What a desktop is doing, told while it does it.
 
-use std::time::Duration;
+use std::{os::unix::fs::MetadataExt as _, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use rolltop_proto::v1::{
     DesktopLogRequest, DesktopProcess, DesktopProcessesRequest, DesktopStats, DesktopStatsRequest,
     Limits, StartHostDesktopRequest, WatchDesktopStatsRequest,
 };
-use rolltop_tests::client::{self, Stats};
+use rolltop_tests::{
+    agent::Agent,
+    client::{self, Stats},
+};
 use tonic::Code;
 
-use crate::stage::{Stage, demo, eventually, exec, shell};
+use crate::stage::{Stage, demo, eventually, exec, get as get_desktop, host, shell};
 
 /// A name and a command line that try to be something else, from a process of
 /// the user; it sleeps for as long as the desktop lives.
 const HOSTILE: &str = r#"cp /bin/sleep "/tmp/x) R 1 1"; cd /tmp
   (exec -a "$(printf 'evil\nroot 1 \033[2J\377')" "/tmp/x) R 1 1" 1000) > /dev/null 2>&1 < /dev/null &"#;
 
-/// A session that says what it is told to, one line each time.
+/// A session that says what it is told to, one line each time, or counts.
 const SPEAKING: &str = r#"mkfifo /tmp/say
-  (while :; do read -r line < /tmp/say && echo "$line"; done) & exec /usr/local/bin/rolltop-session"#;
+  (while :; do
+    read -r line < /tmp/say && case "$line" in count*) seq ${line#count };; *) echo "$line";; esac
+  done) & exec /usr/local/bin/rolltop-session"#;
 
 pub(crate) async fn what_a_desktop_uses_is_told(stage: &Stage) -> anyhow::Result<()> {
     let agent = stage.agent().await?;
@@ -128,7 +133,7 @@ pub(crate) async fn a_sessions_output_is_kept_and_followed(stage: &Stage) -> any
     })
     .await?;
     let all = DesktopLogRequest { lines: 0, ..last.clone() };
-    ensure!(read(&mut stats, all).await?.contains("first words\nsecond words\n"));
+    ensure!(read(&mut stats, all.clone()).await?.contains("first words\nsecond words\n"));
 
     let follow = DesktopLogRequest { follow: true, ..last };
     let mut chunks = stats.read_desktop_log(follow).await?.into_inner();
@@ -142,9 +147,52 @@ pub(crate) async fn a_sessions_output_is_kept_and_followed(stage: &Stage) -> any
         let chunk = chunks.message().await?.context("it ends too early")?;
         heard.push_str(&String::from_utf8_lossy(&chunk.data));
     }
+    // Much at once: followers hear the end of it, who comes later only that.
+    shell(&mut api, 1, &say("count 800000")).await?;
+    while !heard.ends_with("\n800000\n") {
+        let chunk = chunks.message().await?.context("it ends too early")?;
+        heard.push_str(&String::from_utf8_lossy(&chunk.data));
+    }
+    let log = agent.settings().desktops().join("1/shared/session.log");
+    let held = || anyhow::Ok(log.metadata()?.blocks() * 512);
+    eventually("little is held", async || Ok(held()? <= 1 << 20)).await?;
+    let kept = read(&mut stats, all.clone()).await?;
+    ensure!(kept.ends_with("\n799999\n800000\n") && kept.len() > 500_000, "{}", kept.len());
+    ensure!(!kept.contains("words") && kept.lines().all(|line| line.len() == 6), "holes or pieces");
     // It ends with the desktop.
     client::stop(&mut api, 1, 1).await?;
     while chunks.message().await?.is_some() {}
+    agent.purge().await
+}
+
+pub(crate) async fn a_session_can_write_while_there_is_no_agent(
+    stage: &Stage,
+) -> anyhow::Result<()> {
+    let agent = stage.agent().await?;
+    let mut api = agent.api().await?;
+    let image = stage.session("speaks", SPEAKING)?;
+    client::start(&mut api, StartHostDesktopRequest { image, ..demo(1) }).await?;
+    shell(&mut api, 1, "until [ -p /tmp/say ]; do sleep 0.05; done").await?;
+    let pipe = format!("/proc/{}/root/tmp/say", get_desktop(&mut api, 1).await?.init_pid);
+    let settings = agent.end().await?;
+    // More than there is room for; it goes on all the same.
+    let log = settings.desktops().join("1/shared/session.log");
+    for words in ["count 5000000", "still here"] {
+        host("sh", &["-c", &format!("echo '{words}' > {pipe}")])?;
+    }
+    ensure!(log.metadata()?.blocks() * 512 <= 16 << 20, "the host's memory can be filled");
+    let agent = Agent::start(settings).await?;
+    let mut stats = agent.stats().await?;
+    eventually("the next agent has made room", async || {
+        Ok(log.metadata()?.blocks() * 512 <= 1 << 20)
+    })
+    .await?;
+    host("sh", &["-c", &format!("echo 'heard again' > {pipe}")])?;
+    let last = DesktopLogRequest { number: 1, lines: 1, ..Default::default() };
+    eventually("it is heard again", async || {
+        Ok(read(&mut stats, last.clone()).await? == "heard again\n")
+    })
+    .await?;
     agent.purge().await
 }
 

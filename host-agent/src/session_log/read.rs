@@ -1,4 +1,4 @@
-//! What a session has written to its standard output and error.
+//! Reading a session's log, from a place on.
 
 use std::{
     collections::VecDeque,
@@ -12,6 +12,8 @@ use futures_util::StreamExt as _;
 use inotify::{EventStream, Inotify, WatchMask};
 use nix::libc::O_NOFOLLOW;
 use thiserror::Error;
+
+use super::{kept_from, kept_until};
 
 /// Read at a time.
 const CHUNK: usize = 32 * 1024;
@@ -50,28 +52,80 @@ impl SessionLog {
         let mut options = OpenOptions::new();
         let file =
             options.read(true).custom_flags(O_NOFOLLOW).open(path).map_err(failed("open"))?;
-        let length = file.metadata().map_err(failed("open"))?.size();
-        let place = match lines {
-            Some(lines) => last_lines(&file, length, lines).map_err(failed("read"))?,
-            None => 0,
-        };
-        Ok(Self { file, place, changes: Changes(changes) })
+        let mut log = Self { file, place: 0, changes: Changes(changes) };
+        if let Some(lines) = lines {
+            log.place = log.last_lines(lines)?;
+        }
+        Ok(log)
     }
 
-    /// What follows, if it has been written; empty if not. Blocking, but only on
-    /// memory.
+    /// What follows, if it has been written; empty if not. What has become a hole
+    /// meanwhile is left out, up to a line's begin. Blocking, but only on memory.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn next_known(&mut self) -> Result<Vec<u8>, LogError> {
-        let mut chunk = vec![0; CHUNK];
-        let length = self
-            .file
-            .read_at(&mut chunk, self.place)
-            .map_err(|source| LogError { verb: "read", source })?;
-        chunk.truncate(length);
-        self.place += length as u64;
+        let chunk = self.read().map_err(|source| LogError { verb: "read", source })?;
+        self.place += chunk.len() as u64;
         Ok(chunk)
+    }
+
+    fn read(&mut self) -> io::Result<Vec<u8>> {
+        if self.place > self.file.metadata()?.size() {
+            // The session has begun it anew.
+            self.place = 0;
+        }
+        let mut cut = false;
+        loop {
+            let Some(begin) = kept_from(&self.file, self.place)? else { return Ok(Vec::new()) };
+            cut |= begin > self.place;
+            self.place = begin;
+            let Some(end) = kept_until(&self.file, begin)? else { continue };
+            let mut chunk = vec![0; CHUNK.min(usize::try_from(end - begin).unwrap_or(CHUNK))];
+            let length = self.file.read_at(&mut chunk, begin)?;
+            chunk.truncate(length);
+            // It may have become a hole under our eyes.
+            if kept_from(&self.file, begin)? != Some(begin) {
+                continue;
+            }
+            if cut && let Some(end) = chunk.iter().position(|byte| *byte == b'\n') {
+                chunk.drain(..=end);
+                self.place += end as u64 + 1;
+                if chunk.is_empty() {
+                    // All of it was one line's end.
+                    cut = false;
+                    continue;
+                }
+            }
+            return Ok(chunk);
+        }
+    }
+
+    /// Where the last `lines` lines begin, of what is there now. What follows the
+    /// last line break is a line too.
+    fn last_lines(&mut self, lines: usize) -> Result<u64, LogError> {
+        let size = |file: &File| file.metadata().map(|facts| facts.size());
+        let length = size(&self.file).map_err(|source| LogError { verb: "read", source })?;
+        let mut begins = VecDeque::new();
+        let mut at_begin = true;
+        while self.place < length {
+            let chunk = self.next_known()?;
+            if chunk.is_empty() {
+                break;
+            }
+            let mut place = self.place - chunk.len() as u64;
+            for byte in chunk {
+                if at_begin {
+                    begins.push_back(place);
+                    if begins.len() > lines {
+                        begins.pop_front();
+                    }
+                }
+                at_begin = byte == b'\n';
+                place += 1;
+            }
+        }
+        Ok(begins.front().copied().unwrap_or(length))
     }
 
     /// Waits until something more may have been written.
@@ -92,31 +146,6 @@ impl std::fmt::Debug for Changes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Changes")
     }
-}
-
-/// Where the last `lines` lines begin. What follows the last line break is a
-/// line too.
-fn last_lines(file: &File, length: u64, lines: usize) -> io::Result<u64> {
-    let mut begins: VecDeque<u64> = VecDeque::from([0]);
-    let mut chunk = vec![0; CHUNK];
-    let mut place = 0;
-    while place < length {
-        let got = file.read_at(&mut chunk, place)?;
-        if got == 0 {
-            break;
-        }
-        for (at, _) in chunk[..got].iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
-            let next = place + at as u64 + 1;
-            if next < length {
-                begins.push_back(next);
-                if begins.len() > lines {
-                    begins.pop_front();
-                }
-            }
-        }
-        place += got as u64;
-    }
-    Ok(begins.front().copied().unwrap_or(length))
 }
 
 #[cfg(test)]
