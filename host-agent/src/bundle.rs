@@ -20,7 +20,7 @@ use rolltop_overlay::{IdMap, IdRange};
 
 use crate::{
     extra::ExtraBind,
-    paths::{DISPLAY_DIR_INSIDE, DesktopPaths, INIT_INSIDE},
+    paths::{DISPLAY_DIR_INSIDE, DesktopPaths, INIT_INSIDE, NOTIFY_INSIDE},
     request::{Account, Limits},
     watches,
 };
@@ -57,8 +57,8 @@ pub struct Ingredients<'a> {
     pub root: &'a Path,
     /// The init program on the host.
     pub init_program: &'a Path,
-    /// Command line of PID 1.
-    pub init: Vec<String>,
+    /// What PID 1 is.
+    pub init: InitKind<'a>,
     /// Name inside.
     pub host_name: &'a str,
     /// The ids of its user namespace.
@@ -73,16 +73,35 @@ pub struct Ingredients<'a> {
     pub own_watches: bool,
 }
 
+/// What PID 1 of a desktop is.
+#[derive(Clone, Copy, Debug)]
+pub enum InitKind<'a> {
+    /// Rolltop's own.
+    Builtin,
+    /// The program of the image at this path. It has a control group to divide,
+    /// and says at a socket when it is done.
+    Own(&'a str),
+}
+
 /// The configuration of a desktop's container.
 ///
 /// # Errors
 /// A value the OCI types refuse; the agent's own fault.
 pub fn container(from: &Ingredients<'_>) -> Result<Spec, OciSpecError> {
+    let mut environment =
+        vec![format!("PATH={PATH}"), "HOME=/root".into(), "container=rolltop".into()];
+    let command = match from.init {
+        InitKind::Builtin => vec![INIT_INSIDE.to_owned(), "reap".to_owned()],
+        InitKind::Own(path) => {
+            environment.push(format!("NOTIFY_SOCKET={NOTIFY_INSIDE}"));
+            vec![path.to_owned()]
+        }
+    };
     let init = ProcessBuilder::default()
         .terminal(false)
         .user(UserBuilder::default().uid(0u32).gid(0u32).build()?)
-        .args(from.init.clone())
-        .env(vec![format!("PATH={PATH}"), "HOME=/root".into(), "container=rolltop".into()])
+        .args(command)
+        .env(environment)
         .cwd("/")
         .capabilities(profile::default_capabilities())
         .rlimits(Vec::new())
@@ -145,12 +164,21 @@ fn mounts(from: &Ingredients<'_>) -> Result<Vec<Mount>, OciSpecError> {
         bind("/etc/machine-id", &file("machine-id"), &["ro", "nosuid", "nodev", "noexec"])?,
         bind("/etc/resolv.conf", &file("resolv.conf"), &["ro", "nosuid", "nodev", "noexec"])?,
     ];
+    // What an init like systemd would mount, and may not.
+    let for_init = match from.init {
+        InitKind::Builtin => Vec::new(),
+        InitKind::Own(_) => vec![
+            mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "rw"])?,
+            tmpfs("/run/lock", &["nosuid", "nodev", "noexec", "mode=1777", "size=5m"])?,
+            bind(NOTIFY_INSIDE, &from.paths.notify_socket(), &["nosuid", "nodev", "noexec"])?,
+        ],
+    };
     let home = from.home.map(|(user, home)| {
         let at = format!("/home/{user}");
         bind(&at, home, &["nosuid", "nodev"])
     });
     let extra = extra.collect::<Result<Vec<_>, _>>()?;
-    Ok(extra.into_iter().chain(own).chain(home.transpose()?).collect())
+    Ok(extra.into_iter().chain(own).chain(for_init).chain(home.transpose()?).collect())
 }
 
 fn tmpfs(at: &str, options: &[&str]) -> Result<Mount, OciSpecError> {
@@ -400,13 +428,17 @@ mod tests {
     }
 
     fn spec(limits: Limits) -> Spec {
+        spec_with(InitKind::Builtin, limits)
+    }
+
+    fn spec_with(init: InitKind<'_>, limits: Limits) -> Spec {
         let paths = Paths::new(Path::new("/s"), Path::new("/r"), "rolltop")
             .desktop(Number::new(7).unwrap());
         container(&Ingredients {
             paths: &paths,
             root: Path::new("/r/desktops/7/mounts/root"),
             init_program: Path::new("/r/init"),
-            init: vec![INIT_INSIDE.into(), "reap".into()],
+            init,
             host_name: "demo-alice",
             ids: IdMap { first: 458_752, count: 65_536, kept: None },
             extra_dirs: &[ExtraBind { host: "/lib/modules/6.1".into(), inside: "/m".into() }],
@@ -454,6 +486,24 @@ mod tests {
         ] {
             assert!(!bounding.contains(&forbidden), "{forbidden:?}");
         }
+    }
+
+    #[test]
+    fn an_images_own_init_finds_what_it_may_not_mount() {
+        let own = spec_with(InitKind::Own("/sbin/init"), Limits::default());
+        let process = own.process().as_ref().unwrap();
+        assert_eq!(process.args().as_ref().unwrap(), &["/sbin/init"]);
+        let env = process.env().as_ref().unwrap();
+        assert!(env.contains(&"NOTIFY_SOCKET=/run/rolltop/notify".into()), "{env:?}");
+        assert_eq!(process.no_new_privileges(), Some(true));
+        let mounts = own.mounts().as_ref().unwrap();
+        let at = |path: &str| mounts.iter().find(|mount| mount.destination() == Path::new(path));
+        assert_eq!(at("/sys/fs/cgroup").unwrap().typ().as_deref(), Some("cgroup"));
+        let builtin = spec(Limits::default());
+        let none = builtin.mounts().as_ref().unwrap();
+        assert!(none.iter().all(|mount| mount.typ().as_deref() != Some("cgroup")), "{none:?}");
+        let all = |spec: &Spec| spec.process().as_ref().unwrap().capabilities().clone();
+        assert_eq!(all(&own), all(&builtin), "the walls are the same");
     }
 
     #[test]

@@ -9,6 +9,9 @@ use crate::address::Number;
 pub const DISPLAY_DIR_INSIDE: &str = "/run/rolltop/display";
 /// The init program inside a desktop.
 pub const INIT_INSIDE: &str = "/run/rolltop/init";
+/// Where an init of the image's own says that all is started.
+pub const NOTIFY_INSIDE: &str = "/run/rolltop/notify";
+
 /// The agent's directories.
 #[derive(Clone, Debug)]
 pub struct Paths {
@@ -118,6 +121,11 @@ impl DesktopPaths {
     /// What the session writes to standard output and error.
     pub fn session_log(&self) -> PathBuf {
         self.shared().join("session.log")
+    }
+
+    /// Where an init of the image's own says that all is started.
+    pub fn notify_socket(&self) -> PathBuf {
+        self.shared().join("notify")
     }
 
     /// Path of its control group in each hierarchy.

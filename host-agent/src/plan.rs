@@ -3,7 +3,8 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use rolltop_image::ImageRef;
+use rolltop_image::{ImageRef, Init};
+use rolltop_launcher::cgroup::Layout;
 use rolltop_overlay::{NameError, OverlayKind, OverlayName};
 use thiserror::Error;
 
@@ -14,6 +15,7 @@ use crate::{
     lifecycle::State,
     record::{FORMAT, Record},
     request::{Home, StartRequest},
+    runtime::Runtime,
     storage::StorageError,
     view::View,
     work::blocking,
@@ -36,6 +38,16 @@ pub enum PlanError {
         /// Why not.
         #[source]
         source: Box<StorageError>,
+    },
+    /// The image's own init cannot run here.
+    #[error("image {image} has an init of its own ({path}), {reason}")]
+    Init {
+        /// As asked for.
+        image: ImageRef,
+        /// The init.
+        path: String,
+        /// Why not, and what would be right.
+        reason: &'static str,
     },
     /// No runtime of that name is configured.
     #[error("runtime `{asked}` is not configured on this host, which has: {known}")]
@@ -68,6 +80,20 @@ impl Host {
             source: Box::new(source),
         })?;
         let image = &found.image;
+        if let Init::Own(init) = &image.manifest.desktop.init {
+            let reason = if !matches!(*runtime, Runtime::Builtin { .. }) {
+                "which the built-in runtime alone can tell from its session"
+            } else if self.hierarchies.layout() == Layout::Legacy {
+                "which needs version 2 control groups; beside version 1 they can be had with \
+                 `mount -t cgroup2 none /sys/fs/cgroup/unified`"
+            } else {
+                ""
+            };
+            if !reason.is_empty() {
+                let (image, path) = (request.image.clone(), init.path.clone());
+                return Err(PlanError::Init { image, path, reason });
+            }
+        }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let record = Record {
             format: FORMAT,
@@ -84,6 +110,10 @@ impl Host {
             limits: request.limits,
             runtime: name.to_owned(),
             display_socket: image.manifest.desktop.display.socket.clone(),
+            init_stop_signal: match &image.manifest.desktop.init {
+                Init::Builtin => None,
+                Init::Own(own) => Some(own.stop_signal.number()),
+            },
             state: State::Planned,
             init: None,
             started_at: now.as_secs(),

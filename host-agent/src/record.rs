@@ -61,6 +61,10 @@ pub struct Record {
     pub runtime: String,
     /// File name of the display's socket.
     pub display_socket: String,
+    /// Of an image's own init: the signal that asks it to end. None: Rolltop's.
+    /// Records of before have none.
+    #[serde(default)]
+    pub init_stop_signal: Option<i32>,
     /// Where it is in its life. Only what was up is adopted: see `recovery`.
     pub state: State,
     /// Its init, once there is one.
@@ -175,6 +179,7 @@ mod tests {
             limits: Limits::default(),
             runtime: "builtin".into(),
             display_socket: "vnc.sock".into(),
+            init_stop_signal: None,
             state: State::Planned,
             init: None,
             started_at: 1,

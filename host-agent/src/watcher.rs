@@ -12,7 +12,7 @@ use nix::errno::Errno;
 
 use rolltop_launcher::{
     Pid,
-    cgroup::{Cgroup, CgroupError},
+    cgroup::{Cgroup, CgroupError, Part},
 };
 
 use crate::{process::Process, work::blocking};
@@ -20,34 +20,45 @@ use crate::{process::Process, work::blocking};
 /// How long to wait for descriptors or memory.
 const SHORTAGE: Duration = Duration::from_secs(1);
 
+/// The processes of a desktop.
+#[derive(Clone, Debug)]
+pub struct Members {
+    /// Its control group.
+    pub group: Cgroup,
+    /// PID 1.
+    pub init: i32,
+    /// Whether init has processes of its own, and the session a part of the
+    /// group to itself.
+    pub apart: bool,
+}
+
 /// Which processes of a desktop keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counting {
     /// The session's: a command from outside, such as a shell of an operator,
     /// keeps no desktop whose user has logged out, nor does what it left.
     Session,
-    /// All of them.
+    /// All but init and what that has begun itself.
     All,
 }
 
-/// Returns when only `init` has been left in `group` for `linger`.
+/// Returns when only init has been left of those that count for `linger`.
 ///
 /// # Errors
 /// The group cannot be read: it is gone.
 pub async fn only_init_left(
-    group: &Cgroup,
-    init: i32,
+    members: &Members,
     counting: Counting,
     linger: Duration,
 ) -> io::Result<()> {
     loop {
-        if let Some(process) = other_than_init(group, init, counting).await? {
+        if let Some(process) = other_than_init(members, counting).await? {
             process.ended().await?;
             continue;
         }
         // A session may end its first process before its next one begins.
         tokio::time::sleep(linger).await;
-        if other_than_init(group, init, counting).await?.is_none() {
+        if other_than_init(members, counting).await?.is_none() {
             return Ok(());
         }
     }
@@ -87,25 +98,21 @@ fn is_shortage(error: &io::Error) -> bool {
     false
 }
 
-/// A living process of the group besides `init`.
+/// A living process that counts, besides init.
 ///
 /// # Errors
 /// The group cannot be read.
-pub async fn other_than_init(
-    group: &Cgroup,
-    init: i32,
-    counting: Counting,
-) -> io::Result<Option<Process>> {
+async fn other_than_init(members: &Members, counting: Counting) -> io::Result<Option<Process>> {
     loop {
-        let pids = processes(group, counting).await?;
+        let pids = processes(members, counting).await?;
         let mut vanished = false;
-        for pid in pids.into_iter().filter(|pid| *pid != init) {
+        for pid in pids {
             match Process::find(pid)? {
                 // A zombie that its parent has not waited for holds nothing up.
                 Some(process) if process.has_ended() => {}
                 Some(process) => {
                     // Between list and open the pid may have become another's.
-                    if processes(group, counting).await?.contains(&pid) {
+                    if processes(members, counting).await?.contains(&pid) {
                         return Ok(Some(process));
                     }
                     vanished = true;
@@ -119,14 +126,29 @@ pub async fn other_than_init(
     }
 }
 
-async fn processes(group: &Cgroup, counting: Counting) -> io::Result<Vec<i32>> {
-    let group = group.clone();
-    blocking(move || match counting {
-        Counting::Session => group.own_procs().map(numbers),
-        Counting::All => pids(&group),
-    })
-    .await
-    .map_err(io::Error::other)
+async fn processes(members: &Members, counting: Counting) -> io::Result<Vec<i32>> {
+    let members = members.clone();
+    blocking(move || counted(&members, counting)).await.map_err(io::Error::other)
+}
+
+/// The processes that count, but for init. Blocking.
+///
+/// # Errors
+/// A file of the group cannot be read.
+pub fn counted(members: &Members, counting: Counting) -> Result<Vec<i32>, CgroupError> {
+    let Members { group, init, apart } = members;
+    let mut found = match (counting, apart) {
+        (Counting::Session, false) => group.own_procs()?,
+        (Counting::All, false) => group.procs()?,
+        (Counting::Session, true) => group.part_procs(Part::Session)?,
+        (Counting::All, true) => {
+            let mut both = group.part_procs(Part::Session)?;
+            both.extend(group.part_procs(Part::Visitors)?);
+            both
+        }
+    };
+    found.retain(|pid| pid.as_raw_nonzero().get() != *init);
+    Ok(numbers(found))
 }
 
 /// The processes of a group by number. Blocking.

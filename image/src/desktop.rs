@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use crate::fields::{Section, text, texts};
+use crate::init::Init;
 
 /// Longest path, argument or environment value, in bytes.
 const MAX_TEXT_BYTES: usize = 4096;
@@ -22,15 +23,6 @@ pub struct DesktopSpec {
     pub session: Session,
     /// How its picture is reached.
     pub display: Display,
-}
-
-/// What PID 1 of a desktop is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Init {
-    /// Rolltop's own reaper.
-    Builtin,
-    /// A program of the image, by absolute path inside the root.
-    Path(String),
 }
 
 /// What is started as the user.
@@ -75,7 +67,7 @@ impl DisplayProtocol {
 impl DesktopSpec {
     /// Reads `[init]`, `[session]` and `[display]` of a document.
     pub(crate) fn read(top: &mut Section<'_>) -> Option<Self> {
-        let init = top.section("init").and_then(read_init);
+        let init = top.section("init").and_then(Init::read);
         let session = top.section("session").and_then(read_session);
         let display = top.section("display").and_then(read_display);
         Some(Self { init: init?, session: session?, display: display? })
@@ -83,14 +75,7 @@ impl DesktopSpec {
 
     /// Writes the three sections into a document.
     pub(crate) fn write(&self, top: &mut Table) {
-        let init = match &self.init {
-            Init::Builtin => ("kind", "builtin".to_owned()),
-            Init::Path(path) => ("path", path.clone()),
-        };
-        top.insert(
-            "init".into(),
-            Value::Table(Table::from_iter([(init.0.to_owned(), Value::String(init.1))])),
-        );
+        top.insert("init".into(), Value::Table(self.init.to_table()));
 
         let command = self.session.command.iter().cloned().map(Value::String).collect();
         let environment: Table = self
@@ -116,28 +101,6 @@ impl DesktopSpec {
 
 fn section<const N: usize>(entries: [(&str, Value); N]) -> Value {
     Value::Table(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
-}
-
-fn read_init(mut section: Section<'_>) -> Option<Init> {
-    let kind = section
-        .optional("kind", |v| text(v, "\"builtin\"", |t| t == "builtin").map(|_| Init::Builtin));
-    let path = section.optional("path", |v| {
-        text(v, "an absolute path without '..'", is_inner_path).map(|t| Init::Path(t.to_owned()))
-    });
-    let init = match (kind, path) {
-        (Some(_), Some(_)) => {
-            section.fault("path", "either kind = \"builtin\" or a path, not both");
-            None
-        }
-        // A wrong value was reported already.
-        (None, None) if section.asked_in_vain() => {
-            section.fault("kind", "kind = \"builtin\", or path = \"/sbin/init\"");
-            None
-        }
-        (one, other) => one.or(other),
-    };
-    section.finish();
-    init
 }
 
 fn read_session(mut section: Section<'_>) -> Option<Session> {
@@ -183,7 +146,7 @@ fn read_display(mut section: Section<'_>) -> Option<Display> {
 }
 
 /// An absolute path of a program inside a root. Links are followed there, `..` is not written.
-fn is_inner_path(text: &str) -> bool {
+pub(crate) fn is_inner_path(text: &str) -> bool {
     is_argument(text)
         && text.starts_with('/')
         && !text.ends_with('/')

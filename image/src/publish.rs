@@ -13,9 +13,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use thiserror::Error;
 
-use crate::desktop::{DesktopSpec, Init};
+use crate::desktop::DesktopSpec;
 use crate::digest::Digest;
 use crate::form::RootForm;
+use crate::init::Init;
 use crate::inside;
 use crate::lock::{self, Sharing};
 use crate::manifest::{Manifest, RootKind, is_description};
@@ -236,10 +237,10 @@ fn check_input(root: &Path, input: &ManifestInput) -> Result<(), PublishError> {
     let dir = inside::open_dir(root).map_err(io_error("open the root", root))?;
     let has =
         |path: &str| inside::is_program(&dir, path).map_err(io_error("look for programs in", root));
-    if let Init::Path(path) = &input.desktop.init
-        && !has(path)?
+    if let Init::Own(init) = &input.desktop.init
+        && !has(&init.path)?
     {
-        return Err(PublishError::NoInit { root: root.to_owned(), path: path.clone() });
+        return Err(PublishError::NoInit { root: root.to_owned(), path: init.path.clone() });
     }
     let path = input.desktop.session.command.first().cloned().unwrap_or_default();
     if !has(&path)? {

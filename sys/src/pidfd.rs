@@ -1,4 +1,5 @@
-//! How a process ended that is not the caller's child.
+//! What no library does with a pidfd: real-time signals, and how a process ended
+//! that is not the caller's child.
 //!
 //! `PIDFD_GET_INFO` with `PIDFD_INFO_EXIT` (Linux 6.15) tells it to whoever held
 //! a pidfd of the process before its parent reaped it. Layout and numbers:
@@ -53,6 +54,31 @@ pub fn exit_status(pidfd: impl AsFd) -> io::Result<Option<ExitStatus>> {
     Ok(told.then(|| ExitStatus::from_raw(info.exit_code)))
 }
 
+/// Sends signal `number`, which may be a real-time one. A process that has ended
+/// is success.
+///
+/// # Errors
+/// There is no such signal, or the caller may not.
+pub fn send_signal(pidfd: impl AsFd, number: i32) -> io::Result<()> {
+    // SAFETY: no pointer but a null one, which stands for the information that
+    // `kill(2)` sends. rustix has names of signals only, and numbers not without
+    // unsafe code of the caller's.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_fd().as_raw_fd(),
+            number,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if done < 0 {
+        let error = io::Error::last_os_error();
+        return if error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(error) };
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +101,15 @@ mod tests {
             Some(told) => assert_eq!(told, reaped),
             None => println!("skipped: the kernel is older than 6.15"),
         }
+    }
+
+    #[test]
+    fn a_real_time_signal_arrives() {
+        let (mut child, pidfd, _) = child();
+        assert_eq!(send_signal(&pidfd, 65).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        send_signal(&pidfd, 37).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(37));
+        send_signal(&pidfd, 37).unwrap();
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::Pid;
 
-use crate::cgroup::{Cgroup, Hierarchies};
+use crate::cgroup::{Cgroup, Hierarchies, Part};
 use crate::created::{Attempt, Created, Creating};
 use crate::error::LaunchError;
 use crate::memory::{json_file, sealed_copy};
@@ -53,13 +53,6 @@ struct Container<'a> {
     bundle: &'a Path,
     init_pid: Pid,
     init: BorrowedFd<'a>,
-}
-
-/// Where in a container's cgroups a process begins.
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    Own,
-    Visitor,
 }
 
 // === impl Launcher ===
@@ -153,7 +146,12 @@ impl Launcher {
             && let Some(path) = linux.cgroups_path()
         {
             let resources = linux.resources().clone().unwrap_or_default();
-            attempt.cgroup = Some(Cgroup::create(&self.hierarchies, path, &resources)?);
+            let cgroup = Cgroup::create(&self.hierarchies, path, &resources)?;
+            // Held first: what follows may fail.
+            let cgroup = attempt.cgroup.insert(cgroup);
+            if let Some((uid, gid)) = plan.divider() {
+                cgroup.delegate(uid, gid)?;
+            }
         }
         let cgroup = attempt.cgroup.as_ref().map(Cgroup::open_directories).transpose()?;
         let plan = json_file("plan", &plan).map_err(send_failed)?;
@@ -207,7 +205,25 @@ impl Launcher {
         stdio: Stdio,
     ) -> Result<Started, LaunchError> {
         let container = Container { bundle, init_pid, init };
-        self.exec_as(self.ready()?, &container, process, stdio, Place::Visitor)
+        self.exec_as(self.ready()?, &container, process, stdio, Some(Part::Visitors))
+    }
+
+    /// Like [`exec_with`](Self::exec_with), in a part of the container of which
+    /// init's own processes are none: see [`Part::Session`].
+    ///
+    /// # Errors
+    /// See [`exec`](Self::exec).
+    pub fn exec_apart(
+        &self,
+        helper: ReadyHelper,
+        bundle: &Path,
+        init_pid: Pid,
+        init: BorrowedFd<'_>,
+        process: &Process,
+        stdio: Stdio,
+    ) -> Result<Started, LaunchError> {
+        let container = Container { bundle, init_pid, init };
+        self.exec_as(helper, &container, process, stdio, Some(Part::Session))
     }
 
     /// Like [`exec`](Self::exec), by a helper that was started before.
@@ -224,7 +240,7 @@ impl Launcher {
         stdio: Stdio,
     ) -> Result<Started, LaunchError> {
         let container = Container { bundle, init_pid, init };
-        self.exec_as(helper, &container, process, stdio, Place::Own)
+        self.exec_as(helper, &container, process, stdio, None)
     }
 
     fn exec_as(
@@ -233,7 +249,7 @@ impl Launcher {
         container: &Container<'_>,
         process: &Process,
         stdio: Stdio,
-        place: Place,
+        part: Option<Part>,
     ) -> Result<Started, LaunchError> {
         let &Container { bundle, init_pid, init } = container;
         let spec = load(bundle)?;
@@ -248,11 +264,11 @@ impl Launcher {
             process,
         };
         let mut cgroup = self.hierarchies.of_process(init_pid)?;
-        if let Place::Visitor = place
+        if let Some(part) = part
             && let Some(path) =
                 spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref())
         {
-            Cgroup::open(&self.hierarchies, path)?.lead_to_visitors(&mut cgroup)?;
+            Cgroup::open(&self.hierarchies, path)?.lead_to(part, &mut cgroup)?;
         }
         // The number could have been given to a stranger before its cgroups
         // and namespaces were read; if init lives now, it lived then.

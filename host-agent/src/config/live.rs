@@ -18,6 +18,10 @@ pub struct Live {
     pub display: Duration,
     /// From asking a session to end to killing it.
     pub stop_grace: Duration,
+    /// For an init of the image's own to start everything.
+    pub boot: Duration,
+    /// From asking such an init to end to killing it.
+    pub init_grace: Duration,
     /// How long "only init is left" must hold before it counts as a logout.
     pub linger: Duration,
     /// What is logged.
@@ -33,6 +37,8 @@ impl Config {
             reserve_bytes: self.reserve_bytes,
             display: self.deadlines.display,
             stop_grace: self.deadlines.stop_grace,
+            boot: self.deadlines.boot,
+            init_grace: self.deadlines.init_grace,
             linger: self.deadlines.linger,
             log_filter: self.log_filter.clone(),
         }
@@ -96,14 +102,25 @@ pub fn fixed_differences(old: &Config, new: &Config) -> Vec<&'static str> {
 
 /// Keys that differ and can be taken up at once.
 pub fn live_differences(old: &Live, new: &Live) -> Vec<&'static str> {
-    let Live { max_desktops, start_lanes, reserve_bytes, display, stop_grace, linger, log_filter } =
-        old;
+    let Live {
+        max_desktops,
+        start_lanes,
+        reserve_bytes,
+        display,
+        stop_grace,
+        boot,
+        init_grace,
+        linger,
+        log_filter,
+    } = old;
     [
         ("max_desktops", *max_desktops != new.max_desktops),
         ("start_lanes", *start_lanes != new.start_lanes),
         ("reserve_mib", *reserve_bytes != new.reserve_bytes),
         ("deadlines.display_ms", *display != new.display),
         ("deadlines.stop_grace_ms", *stop_grace != new.stop_grace),
+        ("deadlines.boot_ms", *boot != new.boot),
+        ("deadlines.init_grace_ms", *init_grace != new.init_grace),
         ("deadlines.linger_ms", *linger != new.linger),
         ("log.filter", *log_filter != new.log_filter),
     ]
@@ -130,6 +147,8 @@ mod tests {
             ("[deadlines]\ndisplay_ms = 7", "live"),
             ("[deadlines]\nstop_grace_ms = 7", "live"),
             ("[deadlines]\nlinger_ms = 7", "live"),
+            ("[deadlines]\nboot_ms = 7", "live"),
+            ("[deadlines]\ninit_grace_ms = 7", "live"),
             ("[log]\nfilter = 'debug'", "live"),
             ("[deadlines]\nruntime_ms = 7", "deadlines.runtime_ms"),
             ("name = 'other'", "name"),

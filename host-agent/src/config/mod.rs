@@ -132,6 +132,10 @@ pub struct Deadlines {
     pub display: Duration,
     /// From asking a session to end to killing it.
     pub stop_grace: Duration,
+    /// For an init of the image's own to start everything.
+    pub boot: Duration,
+    /// From asking such an init to end to killing it.
+    pub init_grace: Duration,
     /// How long "only init is left" must hold before it counts as a logout.
     pub linger: Duration,
     /// One call to a runtime.
@@ -176,6 +180,8 @@ impl Config {
             deadlines: Deadlines {
                 display: millis(&mut r, "deadlines.display_ms", 20_000),
                 stop_grace: millis(&mut r, "deadlines.stop_grace_ms", 3_000),
+                boot: millis(&mut r, "deadlines.boot_ms", 60_000),
+                init_grace: millis(&mut r, "deadlines.init_grace_ms", 10_000),
                 linger: millis(&mut r, "deadlines.linger_ms", 50),
                 runtime: millis(&mut r, "deadlines.runtime_ms", 10_000),
             },
@@ -354,7 +360,7 @@ mod tests {
         assert_eq!(config.listen.unwrap().address.port(), 7443);
         // Every key is shown, so that none is undocumented.
         let shown = text.lines().filter(|line| line.contains(" = ")).count();
-        assert_eq!(shown, 40, "a key was added or removed: mend agent.example.toml");
+        assert_eq!(shown, 42, "a key was added or removed: mend agent.example.toml");
     }
 
     #[test]

@@ -12,19 +12,19 @@ use std::{
 use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 use rolltop_fail_points as fail_points;
-use rolltop_image::{Init, Published};
+use rolltop_image::{Init, Published, Ready};
 use rolltop_overlay::OverlayKind;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::{failure::StepError, home};
+use super::{boot::Boot, failure::StepError, home};
 use crate::{
     address::{Addresses, Number},
-    bundle::{self, Ingredients},
+    bundle::{self, Ingredients, InitKind},
     extra::ExtraBind,
     host::Host,
-    paths::{DesktopPaths, INIT_INSIDE},
+    paths::DesktopPaths,
     request::StartRequest,
     storage::{Found, Ids, IdsKind, StorageError, choose},
     volumes::VolumeKey,
@@ -40,7 +40,8 @@ const SHARED_OPTIONS: &str = "size=16m,nr_inodes=64,mode=0755";
 const MAX_HOST_NAME: usize = 63;
 
 /// Makes directories, mounts and the bundle. What a failure leaves half-made
-/// is taken away by `release`.
+/// is taken away by `release`. Returns what an init of the image's own is to be
+/// heard by.
 pub(super) fn make(
     host: &Host,
     request: &StartRequest,
@@ -49,7 +50,7 @@ pub(super) fn make(
     kind: &OverlayKind,
     home: Option<&home::Found>,
     watch: Duration,
-) -> Result<(), StepError> {
+) -> Result<Option<Boot>, StepError> {
     let account = request.account.as_ref();
     let paths = host.paths.desktop(request.number);
     check_space(host)?;
@@ -81,8 +82,17 @@ pub(super) fn make(
         let user = ids.container_map().outer(account.uid).ok_or(home::HomeError::Names)?;
         give_display_dir(&paths, user)?;
     }
+    let init = &found.image.manifest.desktop.init;
+    let boot = match init {
+        Init::Builtin => None,
+        Init::Own(_) => {
+            let owner = ids.container_map().outer(0).ok_or(home::HomeError::Names)?;
+            Some(Boot::listen(&paths.notify_socket(), owner)?)
+        }
+    };
     let root = Root { path: &root, ids, home: home.as_deref() };
-    write_bundle(host, request, addresses, &found.image, &paths, &root)
+    write_bundle(host, request, addresses, &found.image, &paths, &root)?;
+    Ok(boot.filter(|_| matches!(init, Init::Own(own) if own.ready == Ready::Notify)))
 }
 
 /// A root that is open.
@@ -164,8 +174,8 @@ fn write_bundle(
     make_dir(&dir, 0o711)?;
     let host_name = host_name(&request.label);
     let init = match &image.manifest.desktop.init {
-        Init::Builtin => vec![INIT_INSIDE.to_owned(), "reap".to_owned()],
-        Init::Path(path) => vec![path.clone()],
+        Init::Builtin => InitKind::Builtin,
+        Init::Own(own) => InitKind::Own(&own.path),
     };
     let mut spec = bundle::container(&Ingredients {
         paths,

@@ -1,7 +1,7 @@
 //! From a step's error to words: a stable code for programs and a sentence for
 //! the person who waits.
 
-use std::io;
+use std::{io, time::Duration};
 
 use nix::errno::Errno;
 use oci_spec::OciSpecError;
@@ -63,6 +63,11 @@ pub(super) enum StepError {
     OutOfMemory(String),
     #[error("init ended while the desktop was starting")]
     InitEnded,
+    #[error(
+        "the image's own init has not started everything within {limit:?} (deadlines.boot_ms){}",
+        told(.status)
+    )]
+    NotBooted { limit: Duration, status: String },
     #[error(transparent)]
     Display(#[from] DisplayError),
     #[error("only {free_mib} MiB are free where the overlays lie, and {reserve_mib} are reserved")]
@@ -93,6 +98,7 @@ impl StepError {
             Self::SessionEnded(_) => "SESSION_ENDED_EARLY",
             Self::OutOfMemory(_) => "OUT_OF_MEMORY",
             Self::InitEnded => "INIT_ENDED_EARLY",
+            Self::NotBooted { .. } => "BOOT_TIMEOUT",
             Self::Display(DisplayError::Timeout(_)) => "DISPLAY_TIMEOUT",
             Self::Display(_) => "DISPLAY_FAILED",
             Self::Io { .. } | Self::Bundle(_) => "INTERNAL",
@@ -108,6 +114,11 @@ impl StepError {
         }
         Failure { phase, code, reason, output_tail }
     }
+}
+
+/// What an init said last of itself.
+fn told(status: &str) -> String {
+    if status.is_empty() { String::new() } else { format!("; it says: {status}") }
 }
 
 /// Whether a full disk is at the bottom of it.

@@ -1,20 +1,18 @@
 //! The task of a desktop, from its start to its end.
 
 use std::{
-    io,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use rolltop_fail_points as fail_points;
 use rolltop_launcher::cgroup::Cgroup;
-use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 use tracing::{Instrument as _, error, info, warn};
 
 use super::{
     Desktop, StopOrder,
+    farewell::end_by_itself,
     orders::{Asked, in_kernel, obey},
     output::output_tail,
     release::release,
@@ -98,6 +96,9 @@ async fn tend(host: &Arc<Host>, desktop: &Desktop, warm: Warm, mut orders: mpsc:
             life.instrument(desktop.span()).await;
         }
         Wait::Ended(verdict) => {
+            if verdict.0 == EndReason::Stopped && warm.base.own_init.is_some() {
+                end_by_itself(host, desktop, StopOrder { grace: None }, &warm.base).await;
+            }
             host.metrics.ended(verdict.0);
             drop(orders);
             finish(host, desktop, verdict).await;
@@ -118,9 +119,10 @@ pub fn adopt(host: &Arc<Host>, desktop: Arc<Desktop>, init: Process) {
     let life = async move {
         info!("adopted");
         let orders = desktop.take_orders();
+        let own_init = view.record.init_stop_signal;
         match host.cgroup(number) {
             Ok(group) if view.state() == State::Warm => {
-                let base = Base { init, group };
+                let base = Base { init, group, own_init };
                 match Warm::adopt(&host, &view.record, base).await {
                     Ok(warm) => tend(&host, &desktop, warm, orders).await,
                     // Nobody has it yet: there is nobody to miss it.
@@ -136,7 +138,7 @@ pub fn adopt(host: &Arc<Host>, desktop: Arc<Desktop>, init: Process) {
                     warn!(%error, "what the session writes is not kept short");
                 }
                 let display = display_server(&host, &desktop, &group).await;
-                let up = Up { base: Base { init, group }, session: None, display };
+                let up = Up { base: Base { init, group, own_init }, session: None, display };
                 // The earlier agent may have died between saying and doing it.
                 if view.state() == State::Frozen
                     && let Err(error) = in_kernel(&host, &desktop, &up.base, State::Frozen).await
@@ -167,10 +169,10 @@ async fn display_server(host: &Host, desktop: &Desktop, group: &Cgroup) -> Optio
 }
 
 async fn run(host: &Arc<Host>, desktop: &Desktop, up: Up, mut orders: mpsc::Receiver<Asked>) {
-    let Base { init, group } = &up.base;
+    let (init, members) = (&up.base.init, up.base.members());
     let session_ended = watcher::patiently(|| {
         let linger = host.live().linger;
-        watcher::only_init_left(group, init.id().pid, Counting::Session, linger)
+        watcher::only_init_left(&members, Counting::Session, linger)
     });
     let mut session_ended = pin!(session_ended);
     let mut init_ended = pin!(watcher::patiently(|| init.ended()));
@@ -178,7 +180,7 @@ async fn run(host: &Arc<Host>, desktop: &Desktop, up: Up, mut orders: mpsc::Rece
         tokio::select! {
             biased;
             order = desktop.stop_ordered() => {
-                end_session(host, desktop, order, &up).await;
+                end_by_itself(host, desktop, order, &up.base).await;
                 break (EndReason::Stopped, None);
             }
             _ended = &mut init_ended => break remains(desktop, None, &up).await.init_verdict(init.reap()),
@@ -186,7 +188,7 @@ async fn run(host: &Arc<Host>, desktop: &Desktop, up: Up, mut orders: mpsc::Rece
                 Ok(()) => {
                     let verdict = remains(desktop, up.session.clone(), &up).await.verdict();
                     // Commands from outside may have something to finish.
-                    end_session(host, desktop, StopOrder { grace: None }, &up).await;
+                    end_by_itself(host, desktop, StopOrder { grace: None }, &up.base).await;
                     verdict
                 }
                 Err(error) => {
@@ -219,52 +221,6 @@ async fn remains(
         oom_kills: kills(&up.base.group).await,
         memory_limit_mib: desktop.view().record.limits.memory_mib,
     }
-}
-
-/// Asks every process of the desktop to end, and waits for it a while.
-async fn end_session(host: &Host, desktop: &Desktop, order: StopOrder, up: &Up) {
-    let (group, init) = (&up.base.group, &up.base.init);
-    if desktop.view().state() == State::Frozen
-        && let Err(error) = in_kernel(host, desktop, &up.base, State::Running).await
-    {
-        warn!(%error, "it cannot be thawed: its processes cannot end by themselves");
-    }
-    if let Err(error) = desktop.step(Event::Stop) {
-        error!(%error, "a stop order in the wrong place");
-    }
-    // Before anything is asked to end: the next agent must not take what ends
-    // for what runs.
-    if let Err(error) = record(host, desktop).await {
-        warn!(%error, "cannot write the record");
-    }
-    let begun = Instant::now();
-    let grace = order.grace.unwrap_or(host.live().stop_grace);
-    let pid = init.id().pid;
-    let asked = {
-        let group = group.clone();
-        blocking(move || {
-            let pids = watcher::pids(&group).map_err(io::Error::other)?;
-            let others = pids.into_iter().filter(|other| *other != pid);
-            for other in others {
-                // One that has gone in the meantime needs no signal.
-                if let Some(process) = Process::find(other)? {
-                    process.signal(Signal::TERM)?;
-                }
-            }
-            io::Result::Ok(())
-        })
-        .await
-    };
-    fail_points::pass("ask session to end");
-    if let Err(error) = asked {
-        warn!(%error, "cannot ask the session to end; ending it");
-        return;
-    }
-    let ended = watcher::only_init_left(group, pid, Counting::All, Duration::ZERO);
-    if tokio::time::timeout(grace, ended).await.is_err() {
-        info!(?grace, "the session did not end by itself; ending it");
-    }
-    host.metrics.stop_phase(StopPhase::Session, begun);
 }
 
 /// Takes everything down and tells the end.

@@ -1,8 +1,10 @@
 //! One desktop: its snapshot, and the task that brings it up, watches it and
 //! takes it down.
 
+mod boot;
 mod disk;
 mod failure;
+mod farewell;
 mod home;
 mod inside;
 mod live;
@@ -212,6 +214,7 @@ pub(crate) mod tests {
                 limits: Limits::default(),
                 runtime: "builtin".into(),
                 display_socket: "vnc.sock".into(),
+                init_stop_signal: None,
                 state: State::Planned,
                 init: None,
                 started_at: 0,

@@ -107,10 +107,12 @@ async fn ended_early(
     host: &Host,
     desktop: &Desktop,
     session: &mut watch::Receiver<Option<Ending>>,
-    Base { init, group }: &Base,
+    base: &Base,
 ) -> StepError {
+    let Base { init, group, .. } = base;
     let linger = host.live().linger;
-    let only_init = watcher::only_init_left(group, init.id().pid, Counting::Session, linger);
+    let members = base.members();
+    let only_init = watcher::only_init_left(&members, Counting::Session, linger);
     tokio::select! {
         biased;
         _ended = init.ended() => StepError::InitEnded,
@@ -158,7 +160,7 @@ async fn start_session(
     host: &Host,
     number: Number,
     seat: &Seat,
-    Base { init, group }: &Base,
+    Base { init, group, own_init }: &Base,
     Means { image, runtime, prepared }: Means<'_>,
 ) -> Result<watch::Receiver<Option<Ending>>, StepError> {
     let paths = host.paths.desktop(number);
@@ -179,7 +181,7 @@ async fn start_session(
     let (id, bundle) = (number.to_string(), paths.bundle());
     let container = Container { id: &id, bundle: &bundle, init, group };
     let executed = async {
-        let role = Role::Session(Box::new(prepared));
+        let role = Role::Session { prepared: Box::new(prepared), apart: own_init.is_some() };
         runtime.exec(&container, spec, io, role).await.map_err(|error| {
             if error.is_missing_program() { StepError::SessionMissing(error) } else { error.into() }
         })

@@ -23,6 +23,7 @@ use crate::{
     runtime::{Prepared, Runtime},
     storage::Found,
     view::{Failure, Phase},
+    watcher::Members,
     work::blocking,
 };
 
@@ -47,6 +48,16 @@ pub struct Start {
 pub(super) struct Base {
     pub(super) init: Process,
     pub(super) group: Cgroup,
+    /// The image's own: the signal that asks it to end.
+    pub(super) own_init: Option<i32>,
+}
+
+impl Base {
+    /// Its processes, for who watches them.
+    pub(super) fn members(&self) -> Members {
+        let apart = self.own_init.is_some();
+        Members { group: self.group.clone(), init: self.init.id().pid, apart }
+    }
 }
 
 /// What a start came to.
@@ -150,7 +161,7 @@ async fn contain(
     // Both are awaited, whatever the other says: what goes on in the background
     // must not meet the release of a failed start.
     let (disk, prepared) = tokio::join!(disk, start.runtime.prepare());
-    disk?;
+    let boot = disk?;
     let mut prepared = prepared?;
     fail_points::pass("make disk");
     desktop.mark(Phase::Disk, true);
@@ -180,10 +191,19 @@ async fn contain(
     let init = in_time(limit, "begin init", begun).await?;
     fail_points::pass("begin init");
     desktop.publisher.change(|view| view.record.init = Some(init.id()));
-    let group = host.cgroup(number)?;
-    desktop.mark(Phase::Container, true);
     drop(lane);
-    Ok((!desktop.is_stop_ordered()).then_some((Base { init, group }, prepared)))
+    let own_init = desktop.view().record.init_stop_signal;
+    let base = Base { init, group: host.cgroup(number)?, own_init };
+    if let Some(boot) = boot {
+        tokio::select! {
+            biased;
+            _order = desktop.stop_ordered() => return Ok(None),
+            booted = boot.done(&base.init, host.live().boot) => booted?,
+        }
+        fail_points::pass("boot");
+    }
+    desktop.mark(Phase::Container, true);
+    Ok((!desktop.is_stop_ordered()).then_some((base, prepared)))
 }
 
 /// How long the kernel will watch an overlay that a host had when it died.

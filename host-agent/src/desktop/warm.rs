@@ -9,7 +9,7 @@
 use std::{fs, os::unix::fs::MetadataExt as _, pin::pin, sync::Arc};
 
 use rolltop_fail_points as fail_points;
-use rolltop_image::{ImageRef, Init};
+use rolltop_image::ImageRef;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -148,7 +148,7 @@ async fn steps(
     *at = Phase::Session;
     let ip = desktop.view().ip;
     let init = held(&base.init)?;
-    let own_init = matches!(image.image.manifest.desktop.init, Init::Path(_));
+    let own_init = base.own_init.is_some();
     {
         let (host, number) = (Arc::clone(host), assignment.number);
         let seat = assignment.seat.clone();

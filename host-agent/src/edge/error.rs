@@ -73,6 +73,7 @@ impl From<PlanError> for Status {
         match &error {
             PlanError::Address(inner) => invalid_field("number", inner.to_string()),
             PlanError::Runtime { .. } => invalid_field("runtime", error.to_string()),
+            PlanError::Init { .. } => status(Code::FailedPrecondition, "INIT_UNFIT", error),
             PlanError::Overlay(_) => internal(&error),
             PlanError::Image { source, .. } => {
                 status(code_of(source), source.code(), chain(&error))

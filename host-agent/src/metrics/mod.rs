@@ -80,6 +80,9 @@ pub(crate) enum Started<'a> {
 pub(crate) enum StopPhase {
     /// Its session ends by itself, or is given up waiting for.
     Session,
+    /// An init of its image's own ends what it has begun, or is given up waiting
+    /// for.
+    Init,
     /// Everything it had is taken away.
     Release,
 }
@@ -152,7 +155,7 @@ impl Metrics {
         for phase in Phase::ALL {
             drop(self.start_phase_seconds.get_or_create(&[("phase", phase.as_str())]));
         }
-        for phase in [StopPhase::Session, StopPhase::Release] {
+        for phase in [StopPhase::Session, StopPhase::Init, StopPhase::Release] {
             drop(self.stop_phase_seconds.get_or_create(&[("phase", phase.as_str())]));
         }
         for reason in EndReason::ALL {
@@ -356,6 +359,7 @@ impl StopPhase {
     fn as_str(self) -> &'static str {
         match self {
             Self::Session => "session",
+            Self::Init => "init",
             Self::Release => "release",
         }
     }

@@ -77,7 +77,12 @@ pub struct Container<'a> {
 #[derive(Debug)]
 pub enum Role {
     /// The session: the desktop lasts as long as it does.
-    Session(Box<Prepared>),
+    Session {
+        /// For it.
+        prepared: Box<Prepared>,
+        /// Whether init has processes of its own, of which it is to be told.
+        apart: bool,
+    },
     /// A command from outside: neither it nor what it leaves running keeps the
     /// desktop.
     Visitor,
@@ -253,12 +258,17 @@ impl Runtime {
                     use std::os::fd::AsFd as _;
                     let init = pidfd.as_fd();
                     let started = match role {
-                        Role::Session(prepared) => match prepared.session {
-                            Some(helper) => {
+                        Role::Session { prepared, apart } => {
+                            let helper = match prepared.session {
+                                Some(helper) => helper,
+                                None => launcher.ready()?,
+                            };
+                            if apart {
+                                launcher.exec_apart(helper, &bundle, pid, init, &spec, stdio)?
+                            } else {
                                 launcher.exec_with(helper, &bundle, pid, init, &spec, stdio)?
                             }
-                            None => launcher.exec(&bundle, pid, init, &spec, stdio)?,
-                        },
+                        }
                         Role::Visitor => launcher.visit(&bundle, pid, init, &spec, stdio)?,
                     };
                     Ok::<_, LaunchError>((started.pid.as_raw_nonzero().get(), started.terminal))

@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::desktop::{Display, DisplayProtocol, Init, Session};
+use crate::desktop::{Display, DisplayProtocol, Session};
 use crate::fields::Fault;
+use crate::init::{Init, OwnInit, Ready, StopSignal};
 
 const GOOD: &str = r#"
 format = 1
@@ -134,6 +135,10 @@ fn each_bad_value_is_a_fault_of_its_key() {
                 "path = \"/a/../b\"",
                 "path = \"/a\\u0000\"",
                 "kind = \"builtin\"\npath = \"/sbin/init\"",
+                "kind = \"builtin\"\nready = \"notify\"",
+                "kind = \"builtin\"\nstop_signal = \"TERM\"",
+                "path = \"/sbin/init\"\nready = \"soon\"",
+                "path = \"/sbin/init\"\nstop_signal = \"KILL\"",
             ],
         ),
         (
@@ -200,7 +205,11 @@ proptest! {
             published_at: UNIX_EPOCH + Duration::from_secs(seconds),
             recipe_digest: None,
             desktop: DesktopSpec {
-                init: Init::Path("/sbin/init".to_owned()),
+                init: Init::Own(OwnInit {
+                    path: "/sbin/init".into(),
+                    ready: if directory { Ready::Notify } else { Ready::AtOnce },
+                    stop_signal: if directory { StopSignal::default() } else { "PWR".parse().unwrap() },
+                }),
                 session: Session {
                     command: std::iter::once("/bin/session".to_owned()).chain(arguments).collect(),
                     environment: variables,

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 use thiserror::Error;
 
-use crate::desktop::{DesktopSpec, Init};
+use crate::desktop::DesktopSpec;
+use crate::init::Init;
 use crate::tree::{InnerPath, Tree};
 
 /// Mount points of every desktop, and directories that are nobody's; with their modes.

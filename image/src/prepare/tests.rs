@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::desktop::{Display, DisplayProtocol, Session};
+use crate::init::OwnInit;
 
 fn spec(init: Init) -> DesktopSpec {
     DesktopSpec {
@@ -109,7 +110,7 @@ fn once_more_changes_nothing() {
 fn services_are_kept_on_request_and_started_by_an_init_of_the_root() {
     let Some((_dir, root)) = machine() else { return };
     let keep = ["systemd-resolved.service".to_owned()];
-    prepare(&root, &spec(Init::Path("/sbin/init".into())), &keep).unwrap();
+    prepare(&root, &spec(Init::Own(OwnInit::new("/sbin/init"))), &keep).unwrap();
     assert!(
         fs::symlink_metadata(root.join("etc/systemd/system/systemd-resolved.service")).is_err()
     );

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::desktop::{Display, DisplayProtocol, Session};
+use crate::init::OwnInit;
 use crate::store::Root;
 
 fn now() -> SystemTime {
@@ -121,7 +122,7 @@ fn links_are_followed_inside_the_root_only() {
 fn a_missing_init_is_refused() {
     let (_dir, store) = store();
     let root = root_with_session();
-    let with_init = |path: &str| input("/usr/bin/session", Init::Path(path.to_owned()));
+    let with_init = |path: &str| input("/usr/bin/session", Init::Own(OwnInit::new(path)));
     let result = store.publish(root.path(), &with_init("/sbin/init"), RootKind::Directory, now());
     assert!(matches!(result, Err(PublishError::NoInit { .. })), "{result:?}");
     store.publish(root.path(), &with_init("/bin/session"), RootKind::Directory, now()).unwrap();

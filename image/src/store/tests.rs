@@ -4,7 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use tempfile::TempDir;
 
 use super::*;
-use crate::desktop::{DesktopSpec, Display, DisplayProtocol, Init, Session};
+use crate::desktop::{DesktopSpec, Display, DisplayProtocol, Session};
+use crate::init::Init;
 
 const VERSION_1: &str = "20260101-000000-aaaaaaaa";
 const VERSION_2: &str = "20260102-000000-bbbbbbbb";

@@ -94,13 +94,22 @@ struct Deadlines {
     display_ms: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boot_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    init_grace_ms: Option<u32>,
 }
 
 impl Deadlines {
     /// The agent's own, but on a machine that is slow.
     fn new(display_ms: Option<u32>, slowness: u32) -> Self {
         let slow = |limit_ms: u32| (slowness > 1).then(|| limit_ms.saturating_mul(slowness));
-        Self { display_ms: display_ms.or(slow(20_000)), runtime_ms: slow(10_000) }
+        Self {
+            display_ms: display_ms.or(slow(20_000)),
+            runtime_ms: slow(10_000),
+            boot_ms: slow(60_000),
+            init_grace_ms: slow(10_000),
+        }
     }
 }
 
@@ -214,7 +223,7 @@ mod tests {
     #[test]
     fn deadlines_grow_on_a_slow_machine_only() {
         let deadlines = |display_ms, slowness| {
-            let Deadlines { display_ms, runtime_ms } = Deadlines::new(display_ms, slowness);
+            let Deadlines { display_ms, runtime_ms, .. } = Deadlines::new(display_ms, slowness);
             (display_ms, runtime_ms)
         };
         assert_eq!(deadlines(None, 1), (None, None));

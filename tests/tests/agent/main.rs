@@ -28,6 +28,7 @@ mod stage;
 mod stats;
 mod storage;
 mod stores;
+mod systemd;
 mod visitors;
 mod volumes;
 mod warm;
@@ -119,6 +120,9 @@ async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
         sessions::an_init_that_ends_is_told,
         sessions::a_stopped_session_can_be_ended,
         sessions::a_fork_bomb_hurts_only_itself,
+        systemd::its_services_run_beside_the_session,
+        systemd::what_a_session_leaves_counts_and_services_do_not,
+        systemd::an_init_that_does_not_come_up_is_told,
         failures::a_session_that_dies_tells_why,
         failures::an_image_without_its_session_command,
         failures::a_display_that_never_answers,

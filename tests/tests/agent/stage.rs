@@ -90,8 +90,7 @@ impl Stage {
     pub(crate) fn set(name: &str) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("rolltop-agent-test-").tempdir_in("/var/tmp")?;
         let run = tempfile::Builder::new().prefix("rolltop-").tempdir_in("/run")?;
-        let store = env::var_os("ROLLTOP_TEST_IMAGES").context("no ROLLTOP_TEST_IMAGES")?;
-        let original = ImageStore::open(PathBuf::from(store))?.resolve(&"demo:stable".parse()?)?;
+        let original = store()?.resolve(&"demo:stable".parse()?)?;
         let images = BorrowedImages::create(&dir.path().join("images"))?;
         images.add(&original, |_| {})?;
         let before = snapshot(dir.path(), name)?;
@@ -180,9 +179,31 @@ impl Stage {
         })
     }
 
+    /// The same of `demo-systemd`, whose init is systemd.
+    pub(crate) fn systemd(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Manifest),
+    ) -> anyhow::Result<String> {
+        let (name, needed) = (name.parse()?, "an image demo-systemd:stable beside demo:stable");
+        let original = store()?
+            .resolve(&"demo-systemd:stable".parse()?)
+            .map_err(|_| Skipped { needed: needed.into() })?;
+        self.images.add(&original, |manifest| {
+            manifest.name = name;
+            change(manifest);
+        })
+    }
+
     pub(crate) fn original(&self) -> &Published {
         &self.original
     }
+}
+
+/// What the tests' images are made from.
+fn store() -> anyhow::Result<ImageStore> {
+    let store = env::var_os("ROLLTOP_TEST_IMAGES").context("no ROLLTOP_TEST_IMAGES")?;
+    Ok(ImageStore::open(PathBuf::from(store))?)
 }
 
 fn snapshot(dir: &Path, name: &str) -> anyhow::Result<Snapshot> {

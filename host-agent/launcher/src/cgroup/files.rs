@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rolltop_fail_points as fail_points;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::CgroupError;
@@ -42,6 +43,11 @@ pub(super) fn collect_procs(directory: &Path, found: &mut Vec<Pid>) -> Result<()
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if gone(&error) => return Ok(()),
+        // A threaded cgroup, which a container may make below its own: its
+        // processes are in the list of one above.
+        Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {
+            String::new()
+        }
         Err(source) => return Err(CgroupError::File { action: "read", path, source }),
     };
     for line in text.lines() {
@@ -77,7 +83,7 @@ pub(super) fn children(directory: &Path) -> Result<Vec<PathBuf>, CgroupError> {
 /// A cgroup that is removed while its file is open answers `ENODEV`.
 pub(super) fn gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
-        || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+        || error.raw_os_error() == Some(Errno::NODEV.raw_os_error())
 }
 
 pub(super) fn read(path: &Path) -> Result<String, CgroupError> {

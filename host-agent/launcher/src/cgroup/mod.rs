@@ -13,6 +13,7 @@
 //! of 10 ms and more; for the writer's own thread it does not
 //! (`cgroup_procs_write_start` in `kernel/cgroup/cgroup.c`).
 
+mod delegate;
 mod detail;
 mod device_program;
 mod device_rules;
@@ -21,8 +22,8 @@ mod files;
 mod freeze;
 mod hierarchies;
 mod limits;
+mod parts;
 mod usage;
-mod visitors;
 
 use std::fs;
 use std::io;
@@ -36,6 +37,7 @@ use thiserror::Error;
 pub use detail::{Pressure, Pressures, Stall};
 use files::{children, collect_procs, gone, make_directory, open_directory, read, write};
 pub use hierarchies::{Hierarchies, Layout};
+pub use parts::Part;
 pub use usage::Usage;
 
 /// Why a cgroup could not be used.

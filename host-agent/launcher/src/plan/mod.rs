@@ -11,6 +11,7 @@ mod refuse;
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Spec};
+use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -135,6 +136,17 @@ impl ContainerPlan {
             read_only: inside_paths("linux.readonlyPaths", linux.readonly_paths().as_deref())?,
             process: ProcessPlan::new("process", process)?,
         })
+    }
+
+    /// Who divides the container's cgroup further, of the host's users and
+    /// groups: its root, if it can write to its mount of it.
+    pub(crate) fn divider(&self) -> Option<(u32, u32)> {
+        let writable = |mount: &MountPlan| {
+            let read_only = MountAttrFlags::MOUNT_ATTR_RDONLY.bits();
+            mount.source == MountSource::Cgroup && mount.set & read_only == 0
+        };
+        let maps = self.namespaces.id_maps.as_ref()?;
+        self.mounts.iter().any(writable).then(|| maps.root()).flatten()
     }
 }
 

@@ -182,6 +182,14 @@ fn mappings(field: &str, mappings: Option<&[LinuxIdMapping]>) -> Result<Vec<IdMa
 }
 
 impl IdMaps {
+    /// What user and group 0 inside are outside.
+    pub(super) fn root(&self) -> Option<(u32, u32)> {
+        let outside = |mappings: &[IdMapping]| {
+            mappings.iter().find(|mapping| mapping.inside == 0).map(|mapping| mapping.outside)
+        };
+        outside(&self.users).zip(outside(&self.groups))
+    }
+
     /// The text of `/proc/PID/uid_map` and `gid_map`.
     pub(crate) fn text(mappings: &[IdMapping]) -> String {
         mappings

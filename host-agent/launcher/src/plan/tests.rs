@@ -38,6 +38,20 @@ fn a_small_configuration_is_enough() {
 }
 
 #[test]
+fn who_can_write_to_its_cgroups_divides_them() {
+    let with = |option: &str| {
+        let mut config = base();
+        config["mounts"] = json!([
+            { "destination": "/c", "type": "cgroup", "source": "cgroup", "options": [option] },
+        ]);
+        plan(&config).unwrap().divider()
+    };
+    assert_eq!(with("rw"), Some((1000, 1000)), "its root, as the host sees it");
+    assert_eq!(with("ro"), None);
+    assert_eq!(plan(&base()).unwrap().divider(), None, "it sees none");
+}
+
+#[test]
 fn bad_values_are_refused_by_name() {
     refused("/process/args", json!([]), "process.args");
     refused("/process/args", json!([""]), "process.args");

@@ -1,5 +1,5 @@
-//! Processes that visit a container: they are in a cgroup below its own, so
-//! that they, and whatever they leave running, can be told from its own.
+//! Parts of a container: processes in a cgroup below its own, so that they, and
+//! whatever they leave running, can be told from all others.
 //!
 //! The cgroup is made for the first of them, in the hierarchy where processes
 //! are looked for and in no other: limits and counters know no difference.
@@ -13,8 +13,26 @@ use rustix::process::Pid;
 
 use super::{Cgroup, CgroupError, Directories, collect_procs, open_directory, write};
 
-/// Its name below the container's.
-const VISITORS: &str = "visitors";
+/// Which part of a container a process is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Commands from outside.
+    Visitors,
+    /// The session, where init has processes of its own.
+    Session,
+}
+
+// === impl Part ===
+
+impl Part {
+    /// The name of its cgroup below the container's.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Visitors => "visitors",
+            Self::Session => "session",
+        }
+    }
+}
 
 // === impl Cgroup ===
 
@@ -28,9 +46,21 @@ impl Cgroup {
         let (mut all, mut visitors) = (Vec::new(), Vec::new());
         // In this order: one that comes to visit in between is in both lists.
         collect_procs(&directory, &mut all)?;
-        collect_procs(&directory.join(VISITORS), &mut visitors)?;
+        collect_procs(&directory.join(Part::Visitors.name()), &mut visitors)?;
         all.retain(|pid| !visitors.contains(pid));
         Ok(all)
+    }
+
+    /// The processes in a part of it, in no order.
+    ///
+    /// # Errors
+    /// See [`Cgroup::procs`].
+    pub fn part_procs(&self, part: Part) -> Result<Vec<Pid>, CgroupError> {
+        let mut found = Vec::new();
+        if let Some(directory) = self.occupied()? {
+            collect_procs(&directory.join(part.name()), &mut found)?;
+        }
+        Ok(found)
     }
 
     /// Makes a process a visitor. What it has begun before stays what it is;
@@ -40,19 +70,19 @@ impl Cgroup {
     /// The cgroup is gone, or the process has ended (`ESRCH`).
     pub fn add_visitor(&self, pid: Pid) -> Result<(), CgroupError> {
         let Some(directory) = self.occupied()? else { return Ok(()) };
-        let visitors = make(&directory)?;
+        let visitors = make(&directory, Part::Visitors)?;
         write(&visitors.join("cgroup.procs"), &pid.as_raw_nonzero().to_string())
     }
 
-    /// Changes where a process of this cgroup is to begin: as a visitor.
-    pub(crate) fn lead_to_visitors(&self, to: &mut Directories) -> Result<(), CgroupError> {
+    /// Changes where a process of this cgroup is to begin.
+    pub(crate) fn lead_to(&self, part: Part, to: &mut Directories) -> Result<(), CgroupError> {
         let Some(directory) = self.occupied()? else { return Ok(()) };
-        let visitors = open_directory(&make(&directory)?)?;
+        let place = open_directory(&make(&directory, part)?)?;
         if self.unified.as_ref() == Some(&directory) {
-            to.unified = Some(visitors);
+            to.unified = Some(place);
         } else {
             // Entered after its parent, which is among them.
-            to.legacy.push(visitors);
+            to.legacy.push(place);
         }
         Ok(())
     }
@@ -70,8 +100,8 @@ impl Cgroup {
     }
 }
 
-fn make(directory: &Path) -> Result<PathBuf, CgroupError> {
-    let path = directory.join(VISITORS);
+fn make(directory: &Path, part: Part) -> Result<PathBuf, CgroupError> {
+    let path = directory.join(part.name());
     // Not with its parents: a cgroup that is gone must stay so.
     match DirBuilder::new().mode(0o755).create(&path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(path),
