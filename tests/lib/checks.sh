@@ -14,6 +14,7 @@ require_test_packages() {
     need busybox busybox-static
     need getcap libcap2-bin
     need mkfs.xfs xfsprogs
+    need faketime faketime
     install_packages "${missing[@]}"
     require_servers
 }

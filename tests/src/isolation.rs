@@ -4,6 +4,7 @@
 
 use std::{
     os::unix::process::CommandExt as _,
+    path::Path,
     process::{Command, ExitStatus},
 };
 
@@ -42,15 +43,24 @@ pub fn run_inside() -> anyhow::Result<ExitStatus> {
 }
 
 fn inner_run() -> anyhow::Result<Command> {
-    ensure!(nix::unistd::geteuid().is_root(), "needs root");
     let program = std::env::current_exe().context("this program's own path is unknown")?;
+    let mut command = command(&program)?;
+    command.args(std::env::args_os().skip(1)).env(INSIDE, format!("test-{}", std::process::id()));
+    Ok(command)
+}
+
+/// How to run a program on a machine of its own, which ends with it, or when
+/// whoever started it ends. Its arguments are to be added.
+///
+/// # Errors
+/// Not root.
+pub fn command(program: &Path) -> anyhow::Result<Command> {
+    ensure!(nix::unistd::geteuid().is_root(), "needs root");
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
         .args(["/bin/sh", "-c", REAPER, "sh"])
-        .arg(program)
-        .args(std::env::args_os().skip(1))
-        .env(INSIDE, format!("test-{}", std::process::id()));
+        .arg(program);
     Ok(command)
 }
 

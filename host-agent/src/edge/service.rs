@@ -4,7 +4,10 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt as _, stream};
 use rolltop_proto::v1::{self, host_agent_server::HostAgent, host_desktop_event::Event};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{Instant, timeout_at},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -26,6 +29,11 @@ use crate::{
 
 /// Longest grace a caller may ask for.
 const MAX_GRACE: Duration = Duration::from_secs(600);
+/// For what desktops use to be measured. A disk whose server is silent holds up
+/// nobody who asks what there is: brokers would take the host for lost.
+const MEASURE: Duration = Duration::from_millis(500);
+/// Threads that may wait for such a disk.
+static MEASURING: Semaphore = Semaphore::const_new(16);
 /// Progress messages that wait for a slow reader.
 const PROGRESS_QUEUE: usize = 32;
 
@@ -145,8 +153,9 @@ impl HostAgent for Service {
         &self,
         _request: Request<v1::ListHostDesktopsRequest>,
     ) -> Result<Response<v1::ListHostDesktopsResponse>, Status> {
-        let views =
-            self.host.registry.all().into_iter().map(|desktop| self.measure(desktop.view()));
+        let until = Instant::now() + MEASURE;
+        let desktops = self.host.registry.all().into_iter();
+        let views = desktops.map(|desktop| self.measure_until(desktop.view(), until));
         let desktops = stream::iter(views).buffered(8).collect().await;
         Ok(Response::new(v1::ListHostDesktopsResponse { desktops }))
     }
@@ -226,7 +235,8 @@ impl Service {
     /// Everything there is.
     async fn snapshot(&self) -> (Vec<v1::HostDesktopEvent>, Reader) {
         let (now, changes) = self.host.registry.watch();
-        let measured = now.into_iter().map(|view| self.measure(view));
+        let until = Instant::now() + MEASURE;
+        let measured = now.into_iter().map(|view| self.measure_until(view, until));
         // Who breaks off before the end of it has no place to go on from.
         let desktops = stream::iter(measured).buffered(8);
         (desktops.map(|desktop| event(Event::Desktop(desktop), None)).collect().await, changes)
@@ -257,20 +267,32 @@ impl Service {
     }
 
     pub(super) async fn measure(&self, view: View) -> v1::HostDesktop {
-        if view.state().is_final() {
+        self.measure_until(view, Instant::now() + MEASURE).await
+    }
+
+    /// With what it uses, if that is known by then; of what is on its way up or
+    /// down there is nothing to tell.
+    async fn measure_until(&self, view: View, until: Instant) -> v1::HostDesktop {
+        if !matches!(view.state(), State::Warm | State::Running | State::Frozen) {
             return convert::desktop(&view, Measured::default());
         }
-        let host = Arc::clone(&self.host);
-        blocking(move || {
-            let group = host.cgroup(view.record.number);
-            let measured = Measured {
-                // Gone in the meantime: then there is nothing to tell.
-                usage: group.and_then(|group| group.usage()).ok(),
-                overlay: host.overlays.usage(&view.overlay).ok(),
-            };
-            convert::desktop(&view, measured)
-        })
-        .await
+        let (host, number, overlay) =
+            (Arc::clone(&self.host), view.record.number, view.overlay.clone());
+        let measure = async {
+            // Never closed.
+            let thread = MEASURING.acquire().await.ok();
+            blocking(move || {
+                let measured = Measured {
+                    // Gone in the meantime: then there is nothing to tell.
+                    usage: host.cgroup(number).and_then(|group| group.usage()).ok(),
+                    overlay: host.overlays.usage(&overlay).ok(),
+                };
+                drop(thread);
+                measured
+            })
+            .await
+        };
+        convert::desktop(&view, timeout_at(until, measure).await.unwrap_or_default())
     }
 }
 

@@ -7,7 +7,9 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duratio
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
-use rolltop_tests::faults::{cluster::Settings, namespaces, run::Stage, schedule::Schedule};
+use rolltop_tests::faults::{
+    cluster::Settings, hosts::Kinds, house::House, namespaces, run::Stage, schedule::Schedule,
+};
 
 /// Kills, pauses and cuts off brokers, hosts and an etcd while people use them,
 /// and checks that everything that must hold does.
@@ -26,7 +28,13 @@ struct Arguments {
     /// How many people use the cluster.
     #[arg(long, default_value_t = 10)]
     people: usize,
-    /// Where `rolltop-broker` is. Beside this program, if not told.
+    /// Which hosts. Real ones are machines of their own, with agents and desktops.
+    #[arg(long, value_enum, default_value_t)]
+    hosts: Kinds,
+    /// The image store of real hosts, with `demo:stable`.
+    #[arg(long, env = "ROLLTOP_TEST_IMAGES", required_if_eq_any([("hosts", "mixed"), ("hosts", "real")]))]
+    images: Option<PathBuf>,
+    /// Where `rolltop-broker` is, and `rolltop-agent` for real hosts. Beside this program, if not told.
     #[arg(long)]
     programs: Option<PathBuf>,
     /// Where a cluster that was found at fault is kept, logs and all.
@@ -41,6 +49,10 @@ struct Arguments {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    if let Some(house) = House::inside()? {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(house.stand()).map(|()| ExitCode::SUCCESS);
+    }
     let arguments = Arguments::parse();
     let length = Duration::from_secs(arguments.seconds);
     if arguments.show {
@@ -52,7 +64,9 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(missing) = namespaces::missing() {
         bail!("{missing}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // What asks the kernel may hold up one of them.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(4).enable_all().build()?;
     runtime.block_on(async {
         if let Some(status) = namespaces::enter(std::env::args().skip(1)).await? {
             return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -79,6 +93,8 @@ async fn run(arguments: &Arguments, length: Duration) -> anyhow::Result<ExitCode
                     programs: programs.clone(),
                     dir: dir.path().to_path_buf(),
                     people: arguments.people,
+                    hosts: arguments.hosts,
+                    images: arguments.images.clone().unwrap_or_default(),
                 };
                 (Stage::set(settings).await?, dir)
             }
@@ -97,7 +113,7 @@ async fn run(arguments: &Arguments, length: Duration) -> anyhow::Result<ExitCode
         }
         println!("{schedule}");
         failed.push(seed);
-        drop(set);
+        set.end().await?;
         if let Some(keep) = &arguments.keep {
             let to = keep.join(format!("seed-{seed}"));
             std::fs::create_dir_all(keep)?;
@@ -107,6 +123,9 @@ async fn run(arguments: &Arguments, length: Duration) -> anyhow::Result<ExitCode
         if !arguments.go_on {
             break;
         }
+    }
+    if let Some((set, _)) = stage {
+        set.end().await?;
     }
     for (kind, count) in &outcomes {
         println!("{count:8} {kind}");

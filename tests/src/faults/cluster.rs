@@ -1,7 +1,6 @@
 //! The cluster, and what can be done to it.
 
 use std::{
-    collections::BTreeMap,
     fs,
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::{PermissionsExt as _, chown},
@@ -9,8 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
-use nix::sys::signal::Signal;
+use anyhow::{Context as _, ensure};
 use rolltop_sim::{Agent, Host, Keys, Pace};
 use tokio::{
     process::Command,
@@ -18,11 +16,15 @@ use tokio::{
 };
 
 use super::{
-    BROKERS, HOSTS, MEMBERS, etcd,
+    BROKERS, HOSTS, MEMBERS, clocks, etcd,
+    hosts::{self, Kinds, Unit},
     kept::{Kept, Recipe},
-    links,
-    schedule::{Fault, How, Link, Node},
+    lan, links, namespaces,
+    real::{Plan, RealHost},
+    schedule::Node,
+    sightings::Lookout,
     snapshot::Snapshot,
+    strikes::Harm,
     truth::Truth,
 };
 use crate::patience::on_this_machine;
@@ -43,6 +45,10 @@ pub struct Settings {
     pub dir: PathBuf,
     /// How many people there are.
     pub people: usize,
+    /// Which hosts.
+    pub hosts: Kinds,
+    /// The image store, for real ones.
+    pub images: PathBuf,
 }
 
 /// Someone with an account.
@@ -60,12 +66,10 @@ pub struct Cluster {
     settings: Settings,
     brokers: Vec<Kept>,
     members: Vec<Kept>,
-    hosts: Vec<Agent>,
+    hosts: Vec<Unit>,
     people: Vec<Person>,
-    /// By how many faults.
-    down: BTreeMap<Node, usize>,
-    paused: BTreeMap<Node, usize>,
-    cuts: Vec<(Link, How)>,
+    lookout: Option<Lookout>,
+    pub(super) harm: Harm,
 }
 
 pub(super) fn broker_uid(broker: usize) -> u32 {
@@ -89,8 +93,8 @@ pub(super) fn peer_port(member: usize) -> usize {
     22_000 + member
 }
 
-pub(super) fn host_port(host: usize) -> usize {
-    23_000 + host
+fn host_port(host: usize) -> u16 {
+    23_000 + u16::try_from(host).unwrap_or(0)
 }
 
 /// A host's name.
@@ -104,6 +108,24 @@ impl Settings {
     /// `rolltop-broker`.
     pub fn broker(&self) -> PathBuf {
         self.programs.join("rolltop-broker")
+    }
+
+    /// Where brokers reach a host.
+    pub fn host_address(&self, host: usize) -> SocketAddr {
+        match self.hosts.is_real(host) {
+            true => lan::address(host),
+            false => SocketAddr::from((Ipv4Addr::LOCALHOST, host_port(host))),
+        }
+    }
+
+    /// What real hosts keep for users.
+    pub fn shared(&self) -> PathBuf {
+        self.dir.join("shared")
+    }
+
+    /// The clock of a broker.
+    pub(super) fn broker_clock(&self, broker: usize) -> PathBuf {
+        self.dir.join(format!("broker-{broker}.clock"))
     }
 
     /// For commands on the store.
@@ -153,16 +175,18 @@ impl Cluster {
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         // Users of their own have to get in.
         fs::set_permissions(&settings.dir, fs::Permissions::from_mode(0o755))?;
-        links::prepare()?;
+        let addresses: Vec<_> = (0..HOSTS).map(|host| settings.host_address(host)).collect();
+        links::prepare(&addresses)?;
         links::cut(&[])?;
+        lan::lay()?;
+        hosts::make_shared(&settings.shared())?;
         let mut cluster = Self {
             brokers: Vec::new(),
             members: Vec::new(),
             hosts: Vec::new(),
             people: Vec::new(),
-            down: BTreeMap::new(),
-            paused: BTreeMap::new(),
-            cuts: Vec::new(),
+            lookout: None,
+            harm: Harm::default(),
             settings,
         };
         for member in 0..MEMBERS {
@@ -176,6 +200,13 @@ impl Cluster {
         for host in 0..HOSTS {
             cluster.enrol_host(host).await?;
         }
+        let real = cluster.hosts.iter().filter_map(|unit| match unit {
+            Unit::Simulated(_) => None,
+            Unit::Real(host) => Some((host.name(), host.group().to_owned())),
+        });
+        let real: Vec<_> = real.collect();
+        let dir = cluster.settings.dir.clone();
+        cluster.lookout = (!real.is_empty()).then(|| Lookout::new(real, dir));
         for broker in 0..BROKERS {
             let mut broker = Kept::new(cluster.broker_recipe(broker)?);
             broker.start();
@@ -205,22 +236,26 @@ impl Cluster {
 
     async fn enrol_host(&mut self, place: usize) -> anyhow::Result<()> {
         let name = host_name(place);
-        let port = u16::try_from(host_port(place))?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let address = self.settings.host_address(place);
         let credentials = self.settings.dir.join(&name);
         let out = credentials.to_str().context("a path that is not UTF-8")?;
         let endpoint = format!("https://{address}");
         let add = ["host", "add", &name, "--endpoint", &endpoint, "--credentials-out", out];
         self.settings.run(&add).await?;
-        let host = Host::new(&name);
-        if let (Ok(mut facts), Ok(mut pace)) = (host.facts.lock(), host.pace.lock()) {
-            facts.max_desktops = DESKTOPS_PER_HOST;
-            *pace = PACE;
-        }
-        let mut agent = Agent::new(host, Keys::new(credentials), address);
-        agent.come_up()?;
-        self.hosts.push(agent);
+        let mut unit = match self.settings.hosts.is_real(place) {
+            true => Unit::Real(Box::new(self.real_host(place, &credentials)?)),
+            false => Unit::Simulated(simulated_host(&name, credentials, address)),
+        };
+        unit.come_up().await?;
+        self.hosts.push(unit);
         Ok(())
+    }
+
+    fn real_host(&self, place: usize, dir: &Path) -> anyhow::Result<RealHost> {
+        let Settings { programs, images, dir: files, .. } = &self.settings;
+        let (shared, most) = (&self.settings.shared(), DESKTOPS_PER_HOST);
+        let group = &namespaces::name().context("not in namespaces of its own")?;
+        RealHost::new(&Plan { place, programs, images, dir, shared, files, group, most })
     }
 
     fn broker_recipe(&self, broker: usize) -> anyhow::Result<Recipe> {
@@ -233,6 +268,7 @@ impl Cluster {
         Ok(Recipe {
             program: self.settings.broker(),
             arguments: vec!["--config".to_owned(), config.display().to_string()],
+            environment: clocks::environment(&self.settings.broker_clock(broker))?,
             uid,
             log: dir.join(format!("broker-{broker}.log")),
         })
@@ -267,112 +303,41 @@ impl Cluster {
     }
 
     /// What the hosts have and did.
-    pub fn truth(&self) -> Truth {
+    ///
+    /// # Errors
+    /// A real one does not tell.
+    pub async fn truth(&self) -> anyhow::Result<Truth> {
         let mut truth = Truth::default();
-        for agent in &self.hosts {
-            let host = agent.host();
-            let name = host.facts.lock().map(|facts| facts.name.clone()).unwrap_or_default();
-            truth.add(&name, &host.deeds(), host.desktops());
+        for (place, unit) in self.hosts.iter().enumerate() {
+            let now = unit.desktops().await?;
+            truth.add(&host_name(place), &unit.deeds(), now, unit.late());
         }
-        truth
+        Ok(truth)
     }
 
-    /// A fault begins.
+    /// The hosts, in order.
+    pub fn hosts(&self) -> &[Unit] {
+        &self.hosts
+    }
+
+    /// Switches real hosts off, so that others can take their places.
     ///
     /// # Errors
-    /// It cannot be brought about.
-    pub async fn strike(&mut self, fault: &Fault) -> anyhow::Result<()> {
-        match fault {
-            Fault::Kill(node) => self.take_down(*node).await,
-            Fault::Power(host) => {
-                self.take_down(Node::Host(*host)).await;
-                self.host(*host)?.host().lose_power();
-            }
-            Fault::End(broker) => self.broker(*broker)?.signal(Signal::SIGTERM),
-            Fault::Pause(node) => {
-                *self.paused.entry(*node).or_default() += 1;
-                if let Some(kept) = self.process(*node) {
-                    kept.signal(Signal::SIGSTOP);
-                }
-            }
-            Fault::Cut(links, how) => {
-                self.cuts.extend(links.iter().map(|link| (*link, *how)));
-                links::cut(&self.cuts)?;
-            }
+    /// Something of them stays.
+    pub async fn end(mut self) -> anyhow::Result<()> {
+        for unit in &mut self.hosts {
+            unit.lose_power().await?;
         }
         Ok(())
     }
 
-    /// A fault is made good, unless another wants the same.
-    ///
-    /// # Errors
-    /// It cannot be.
-    pub async fn mend(&mut self, fault: &Fault) -> anyhow::Result<()> {
-        match fault {
-            Fault::Kill(node) => self.bring_up(*node)?,
-            Fault::Power(host) => self.bring_up(Node::Host(*host))?,
-            Fault::End(_) => {}
-            Fault::Pause(node) => {
-                let by = self.paused.entry(*node).or_default();
-                *by = by.saturating_sub(1);
-                if *by == 0
-                    && let Some(kept) = self.process(*node)
-                {
-                    kept.signal(Signal::SIGCONT);
-                }
-            }
-            Fault::Cut(links, how) => {
-                for link in links {
-                    if let Some(place) = self.cuts.iter().position(|cut| *cut == (*link, *how)) {
-                        self.cuts.remove(place);
-                    }
-                }
-                links::cut(&self.cuts)?;
-            }
-        }
-        Ok(())
+    /// What two machines had at once, since this was asked last; and how many
+    /// things were seen.
+    pub fn seen_twice(&self) -> (Vec<String>, usize) {
+        self.lookout.as_ref().map(Lookout::seen_twice).unwrap_or_default()
     }
 
-    async fn take_down(&mut self, node: Node) {
-        *self.down.entry(node).or_default() += 1;
-        match node {
-            Node::Host(host) => {
-                if let Some(agent) = self.hosts.get_mut(host) {
-                    agent.vanish();
-                }
-            }
-            Node::Broker(_) | Node::Member(_) => {
-                if let Some(kept) = self.process(node) {
-                    kept.kill().await;
-                }
-            }
-        }
-    }
-
-    fn bring_up(&mut self, node: Node) -> anyhow::Result<()> {
-        let by = self.down.entry(node).or_default();
-        *by = by.saturating_sub(1);
-        if *by > 0 {
-            return Ok(());
-        }
-        match node {
-            Node::Host(host) => self.host(host)?.come_up()?,
-            Node::Broker(_) | Node::Member(_) => {
-                if let Some(kept) = self.process(node) {
-                    kept.start();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether nothing is wrong that somebody brought about.
-    pub fn is_whole(&self) -> bool {
-        let none = |by: &BTreeMap<Node, usize>| by.values().all(|by| *by == 0);
-        none(&self.down) && none(&self.paused) && self.cuts.is_empty()
-    }
-
-    fn process(&mut self, node: Node) -> Option<&mut Kept> {
+    pub(super) fn process(&mut self, node: Node) -> Option<&mut Kept> {
         match node {
             Node::Broker(broker) => self.brokers.get_mut(broker),
             Node::Member(member) => self.members.get_mut(member),
@@ -380,13 +345,8 @@ impl Cluster {
         }
     }
 
-    fn broker(&mut self, broker: usize) -> anyhow::Result<&mut Kept> {
-        self.brokers.get_mut(broker).with_context(|| format!("there is no broker {broker}"))
-    }
-
-    fn host(&mut self, host: usize) -> anyhow::Result<&mut Agent> {
-        let Some(agent) = self.hosts.get_mut(host) else { bail!("there is no host {host}") };
-        Ok(agent)
+    pub(super) fn host(&mut self, host: usize) -> anyhow::Result<&mut Unit> {
+        self.hosts.get_mut(host).with_context(|| format!("there is no host {host}"))
     }
 
     /// Memory of the brokers, MiB; of those that are there.
@@ -394,6 +354,15 @@ impl Cluster {
         let pids = self.brokers.iter().filter_map(Kept::pid);
         pids.filter_map(resident_mib).collect()
     }
+}
+
+fn simulated_host(name: &str, credentials: PathBuf, address: SocketAddr) -> Agent {
+    let host = Host::new(name);
+    if let (Ok(mut facts), Ok(mut pace)) = (host.facts.lock(), host.pace.lock()) {
+        facts.max_desktops = DESKTOPS_PER_HOST;
+        *pace = PACE;
+    }
+    Agent::new(host, Keys::new(credentials), address)
 }
 
 fn resident_mib(pid: i32) -> Option<u64> {

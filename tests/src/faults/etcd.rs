@@ -46,6 +46,7 @@ pub fn recipe(dir: &Path, member: usize) -> anyhow::Result<Recipe> {
     Ok(Recipe {
         program: PathBuf::from("etcd"),
         arguments: options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect(),
+        environment: Vec::new(),
         uid,
         log: dir.join(format!("member-{member}.log")),
     })

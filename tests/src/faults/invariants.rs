@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rolltop_proto::v1::DesktopState;
+use rolltop_proto::v1::{DesktopState, HostDesktop};
 
 use super::{
     answers::{Answer, Life, Outcome, Wish},
+    sightings::Container,
     snapshot::{Capacity, Snapshot},
     truth::Truth,
 };
@@ -161,19 +162,26 @@ fn of_answer(answer: &Answer, truth: &Truth) -> Option<String> {
             );
             let lived = truth.of_epoch(*epoch).find(|lived| {
                 (&lived.host, lived.number, &lived.label) == (host, *number, desktop)
-                    && lived.up.is_some_and(|up| up <= answer.answered)
+                    && lived.up.is_some_and(|up| up <= answer.answered + lived.late)
             });
-            let Some(lived) = lived else { return Some(format!("{told}, where it never ran")) };
+            let Some(lived) = lived else {
+                let lives: Vec<String> =
+                    truth.of_epoch(*epoch).map(|lived| lived.told(answer.answered)).collect();
+                return Some(format!("{told}, where it never ran: {}", lives.join(", ")));
+            };
             let over = lived.ended.as_ref().is_some_and(|(at, _)| *at < answer.asked);
             (over && !lived.was_struck()).then(|| format!("{told}, where it had been ended"))
         }
         Outcome::Ended(life) => {
-            let there = truth
-                .of_epoch(life.epoch)
-                .find(|lived| lived.ended.as_ref().is_none_or(|(at, _)| *at > answer.answered))?;
+            let there = truth.of_epoch(life.epoch).find(|lived| {
+                let over = |(at, _): &(_, _)| *at <= answer.answered + lived.late;
+                !lived.ended.as_ref().is_some_and(over)
+            })?;
             Some(format!(
-                "broker {broker} said that {desktop}, epoch {}, has ended, and it was on {}",
-                life.epoch, there.host
+                "broker {broker} said that {desktop}, epoch {}, has ended, and it was on {}: {}",
+                life.epoch,
+                there.host,
+                there.told(answer.answered)
             ))
         }
         Outcome::Refused { reason, message } if FAULTS.contains(&reason.as_str()) => {
@@ -282,6 +290,34 @@ fn lost(snapshot: &Snapshot, truth: &Truth, answers: &[Answer]) -> Vec<String> {
             wrong.push(format!(
                 "{desktop}, number {number}, epoch {epoch}, was running on {host}, nobody wanted it \
                  ended, and it is not there ({lives:?}); noted is {noted:?}"
+            ));
+        }
+    }
+    wrong
+}
+
+/// Once a real host is at rest: its agent says what its machine has.
+pub fn of_machine(host: &str, told: &[HostDesktop], there: &[Container]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for desktop in told {
+        let found = there.iter().find(|container| container.number == desktop.number);
+        match found {
+            None => wrong.push(format!("{host} tells of {}, and has it not", desktop.label)),
+            Some(Container { mac, ips, .. })
+                if *mac != desktop.mac || !ips.iter().eq([&desktop.ip]) =>
+            {
+                wrong.push(format!(
+                    "{} on {host} is told to have {} and {}, and has {mac} and {ips:?}",
+                    desktop.label, desktop.mac, desktop.ip
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    for Container { number, .. } in there {
+        if !told.iter().any(|desktop| desktop.number == *number) {
+            wrong.push(format!(
+                "{host} has processes of number {number}, of which it does not tell"
             ));
         }
     }

@@ -16,18 +16,21 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use serde::{Deserialize, Serialize};
 use tokio::{process::Command, task::JoinHandle, time::sleep};
 
 /// Before one that ended is started again.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// What is run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Recipe {
     /// The program.
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// Environment variables beside those of this process.
+    pub environment: Vec<(String, String)>,
     /// Whom it runs as: its packets can be told by that.
     pub uid: u32,
     /// Where it logs to, behind what is there.
@@ -50,6 +53,7 @@ impl Recipe {
         let mut command = Command::new(&self.program);
         command
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .uid(self.uid)
             .gid(self.uid)
             .stdin(Stdio::null())

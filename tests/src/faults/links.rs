@@ -2,12 +2,17 @@
 //! opened it (each process has a user of its own) and where to, is marked with its
 //! first packet, and so both its directions are cut.
 
-use std::{fmt::Write as _, io::Write as _, process::Stdio};
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::Stdio,
+};
 
 use anyhow::{Context as _, ensure};
 
 use super::{
-    cluster::{broker_uid, client_port, host_port, member_uid, peer_port},
+    cluster::{broker_uid, client_port, member_uid, peer_port},
     schedule::{How, Link, links},
 };
 
@@ -20,23 +25,29 @@ fn mark(link: Link) -> usize {
     }
 }
 
-/// Has connections marked from now on.
+/// Has connections marked from now on; hosts are at these addresses.
 ///
 /// # Errors
 /// The filter cannot be set.
-pub fn prepare() -> anyhow::Result<()> {
+pub fn prepare(hosts: &[SocketAddr]) -> anyhow::Result<()> {
     let mut rules = String::new();
     for link in links() {
+        let local = |port: usize| (IpAddr::from(Ipv4Addr::LOCALHOST), port);
         let ways = match link {
-            Link::BrokerHost(broker, host) => vec![(broker_uid(broker), host_port(host))],
-            Link::BrokerMember(broker, member) => vec![(broker_uid(broker), client_port(member))],
+            Link::BrokerHost(broker, host) => {
+                let at = hosts.get(host).context("a host without an address")?;
+                vec![(broker_uid(broker), (at.ip(), at.port().into()))]
+            }
+            Link::BrokerMember(broker, member) => {
+                vec![(broker_uid(broker), local(client_port(member)))]
+            }
             Link::Members(a, b) => {
-                vec![(member_uid(a), peer_port(b)), (member_uid(b), peer_port(a))]
+                vec![(member_uid(a), local(peer_port(b))), (member_uid(b), local(peer_port(a)))]
             }
         };
-        for (uid, port) in ways {
+        for (uid, (ip, port)) in ways {
             let mark = mark(link);
-            writeln!(rules, "meta skuid {uid} tcp dport {port} ct mark set {mark}")?;
+            writeln!(rules, "meta skuid {uid} ip daddr {ip} tcp dport {port} ct mark set {mark}")?;
         }
     }
     // Before the filter that looks at the marks.
@@ -61,7 +72,8 @@ pub fn cut(cuts: &[(Link, How)]) -> anyhow::Result<()> {
     // All at once: declared, so that it can be deleted; deleted; made anew.
     set(&format!(
         "table inet cut {{ }}\ndelete table inet cut\n\
-         table inet cut {{ chain out {{ type filter hook output priority 0;\n{rules}}}; }}"
+         table inet cut {{ chain out {{ type filter hook output priority 0;\n{rules}}}; \
+         chain in {{ type filter hook input priority 0;\n{rules}}}; }}"
     ))
 }
 

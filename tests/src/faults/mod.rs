@@ -1,5 +1,5 @@
 //! A cluster whose parts fail: three brokers, an etcd of three members and
-//! simulated hosts, in namespaces of their own. A schedule, made from a seed,
+//! hosts, simulated or real, in namespaces of their own. A schedule, made from a seed,
 //! says what fails when; meanwhile people ask for desktops, look at them and
 //! leave; and afterwards, and all the while, [`invariants`] must hold.
 //!
@@ -8,17 +8,25 @@
 
 pub mod answers;
 pub mod clients;
+pub mod clocks;
 pub mod cluster;
 pub mod etcd;
+pub mod hosts;
+pub mod house;
 pub mod invariants;
 pub mod kept;
+pub mod lan;
 pub mod links;
 pub mod namespaces;
 pub mod random;
+pub mod real;
 pub mod run;
 pub mod schedule;
+pub mod sightings;
 pub mod snapshot;
+pub mod strikes;
 pub mod truth;
+pub mod witness;
 
 /// Brokers of the cluster.
 pub const BROKERS: usize = 3;

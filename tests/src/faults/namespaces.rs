@@ -3,11 +3,13 @@
 
 use std::process::ExitStatus;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use tokio::{
     process::Command,
     signal::unix::{SignalKind, signal},
 };
+
+use super::{clocks, real::remove_groups};
 
 /// Set within them.
 const INSIDE: &str = "ROLLTOP_FAULTS_INSIDE";
@@ -21,13 +23,18 @@ pub async fn enter(arguments: impl Iterator<Item = String>) -> anyhow::Result<Op
     if std::env::var_os(INSIDE).is_some() {
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().await;
         ensure!(up.context("cannot run ip")?.success(), "loopback cannot be brought up");
+        // What killed programs leave in memory that is shared goes with these.
+        let memory = Command::new("mount").args(["-t", "tmpfs", "shm", "/dev/shm"]).status().await;
+        ensure!(memory.context("cannot run mount")?.success(), "/dev/shm cannot be covered");
         return Ok(None);
     }
+    let name = format!("faults-{}", std::process::id());
+    let limits = inotify_limits();
     let mut inside = Command::new("unshare")
         .args(["--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--"])
         .arg(std::env::current_exe()?)
         .args(arguments)
-        .env(INSIDE, "1")
+        .env(INSIDE, &name)
         .kill_on_drop(true)
         .spawn()
         .context("cannot run unshare")?;
@@ -35,13 +42,33 @@ pub async fn enter(arguments: impl Iterator<Item = String>) -> anyhow::Result<Op
     // child, as the first process there is: both are killed.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        status = inside.wait() => return Ok(Some(status.context("cannot wait for unshare")?)),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let ended = tokio::select! {
+        status = inside.wait() => Some(status.context("cannot wait for unshare")?),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    };
+    if ended.is_none() {
+        inside.kill().await.context("cannot end unshare")?;
     }
-    inside.kill().await.context("cannot end unshare")?;
-    bail!("ended by a signal")
+    // Control groups are the whole machine's, and so is what agents raise.
+    remove_groups(&format!("/{name}-")).await?;
+    for (path, before) in limits {
+        std::fs::write(&path, before).with_context(|| format!("cannot write {path}"))?;
+    }
+    ended.map(Some).context("ended by a signal")
+}
+
+/// Limits that agents raise for good when their machines lose power.
+fn inotify_limits() -> Vec<(String, String)> {
+    let paths =
+        ["instances", "watches"].map(|name| format!("/proc/sys/fs/inotify/max_user_{name}"));
+    let read = |path: String| Some((path.clone(), std::fs::read_to_string(path).ok()?));
+    paths.into_iter().filter_map(read).collect()
+}
+
+/// Within them: a name that nobody else on this machine has.
+pub fn name() -> Option<String> {
+    std::env::var(INSIDE).ok()
 }
 
 /// What is missing here; none: nothing.
@@ -59,6 +86,9 @@ pub fn missing() -> Option<String> {
         if !there {
             return Some(format!("there is no {program} (package {package})"));
         }
+    }
+    if clocks::library().is_none() {
+        return Some("there is no libfaketime (package faketime)".to_owned());
     }
     (!nix::unistd::geteuid().is_root()).then(|| "needs root".to_owned())
 }

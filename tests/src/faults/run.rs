@@ -12,11 +12,12 @@ use super::{
     BROKERS, POOLS,
     answers::{Outcome, Wish},
     clients::{Answers, Caller, Doors},
-    cluster::{Cluster, Settings},
+    cluster::{Cluster, Settings, host_name},
     invariants,
     random::Random,
     schedule::{Fault, Schedule},
     snapshot::Snapshot,
+    truth::Truth,
 };
 use crate::patience::on_this_machine;
 
@@ -27,6 +28,8 @@ const BIRTH: Duration = Duration::from_secs(60);
 /// For a cluster that is whole again to come to rest: a broker that is gone is
 /// counted for 15 s, a host asked to end a desktop has up to 40.
 const REST: Duration = Duration::from_secs(90);
+/// For what desktops had to go from their machines, once they are gone.
+const LEFT: Duration = Duration::from_secs(10);
 /// Between looks at the store.
 const LOOK: Duration = Duration::from_millis(700);
 
@@ -41,6 +44,10 @@ pub struct Report {
     pub looks: usize,
     /// Until all was at rest.
     pub rest: Duration,
+    /// All of it.
+    pub took: Duration,
+    /// Addresses and files that were seen on real hosts.
+    pub seen: usize,
 }
 
 /// A cluster, and everybody signed in.
@@ -72,6 +79,14 @@ impl Stage {
             sleep(LOOK).await;
         }
         Ok(stage)
+    }
+
+    /// Clears it away.
+    ///
+    /// # Errors
+    /// See [`Cluster::end`].
+    pub async fn end(self) -> anyhow::Result<()> {
+        self.cluster.end().await
     }
 
     async fn set_warm(&self, warm: u32) -> anyhow::Result<()> {
@@ -109,18 +124,21 @@ impl Stage {
         while people.join_next().await.is_some() {}
 
         let told = answers.all();
-        let (wrong, rest) = self
-            .rest(|stage, snapshot| invariants::at_rest(snapshot, &stage.cluster.truth(), &told))
-            .await?;
+        let (wrong, rest) =
+            self.rest(|snapshot, truth| invariants::at_rest(snapshot, truth, &told)).await?;
         report.wrong.extend(wrong);
         report.rest = rest;
-        let truth = self.cluster.truth();
+        let truth = self.cluster.truth().await?;
         report.wrong.extend(invariants::of_answers(&told, &truth));
         for answer in &told {
             *report.outcomes.entry(kind(answer.wish, &answer.outcome)).or_default() += 1;
         }
         report.wrong.extend(self.clear().await?);
-        report.wrong.extend(invariants::of_truth(&self.cluster.truth()));
+        report.wrong.extend(invariants::of_truth(&self.cluster.truth().await?));
+        let (twice, seen) = self.cluster.seen_twice();
+        report.wrong.extend(twice);
+        report.seen = seen;
+        report.took = begun.elapsed();
         report.wrong.sort();
         report.wrong.dedup();
         Ok(report)
@@ -160,16 +178,21 @@ impl Stage {
     /// Looks until nothing is wrong, or for too long; and how long.
     async fn rest(
         &self,
-        look: impl Fn(&Self, &Snapshot) -> Vec<String>,
+        look: impl Fn(&Snapshot, &Truth) -> Vec<String>,
     ) -> anyhow::Result<(Vec<String>, Duration)> {
         let begun = Instant::now();
         let deadline = begun + on_this_machine(REST);
         loop {
             let wrong = match self.is_ready().await {
                 false => vec!["the brokers do not serve, or do not hear all hosts".to_owned()],
-                true => match self.cluster.snapshot().await? {
-                    Some(snapshot) => look(self, &snapshot),
-                    None => vec!["the store cannot be read".to_owned()],
+                true => match (self.cluster.snapshot().await?, self.cluster.truth().await) {
+                    (Some(snapshot), Ok(truth)) => {
+                        let mut wrong = look(&snapshot, &truth);
+                        wrong.extend(self.machines(&truth));
+                        wrong
+                    }
+                    (None, _) => vec!["the store cannot be read".to_owned()],
+                    (_, Err(error)) => vec![format!("{error:#}")],
                 },
             };
             if wrong.is_empty() || Instant::now() > deadline {
@@ -204,11 +227,40 @@ impl Stage {
         while let Some(refused) = leaving.join_next().await {
             wrong.extend(refused?);
         }
-        let (left, _) = self
-            .rest(|stage, snapshot| invariants::when_empty(snapshot, &stage.cluster.truth()))
-            .await?;
+        let (left, _) = self.rest(invariants::when_empty).await?;
         wrong.extend(left);
+        wrong.extend(self.left().await?);
         Ok(wrong)
+    }
+
+    /// What real agents say is what their machines have.
+    fn machines(&self, truth: &Truth) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (place, unit) in self.cluster.hosts().iter().enumerate() {
+            if let Some(containers) = unit.containers() {
+                let name = host_name(place);
+                let told = truth.now.get(&name).map_or(&[][..], Vec::as_slice);
+                wrong.extend(invariants::of_machine(&name, told, &containers));
+            }
+        }
+        wrong
+    }
+
+    /// What is left on the machines of real hosts; what is on its way out gets a
+    /// while.
+    async fn left(&self) -> anyhow::Result<Vec<String>> {
+        let deadline = Instant::now() + on_this_machine(LEFT);
+        loop {
+            let mut wrong = Vec::new();
+            for (place, unit) in self.cluster.hosts().iter().enumerate() {
+                let left = unit.left().await?.into_iter();
+                wrong.extend(left.map(|left| format!("{}: {left}", host_name(place))));
+            }
+            if wrong.is_empty() || Instant::now() > deadline {
+                return Ok(wrong);
+            }
+            sleep(LOOK).await;
+        }
     }
 }
 
@@ -231,10 +283,14 @@ impl fmt::Display for Report {
         let wishes: usize = self.outcomes.values().sum();
         write!(
             f,
-            "{wishes} wishes, {} looks at the store, at rest after {:.1} s",
+            "{wishes} wishes, {} looks at the store, at rest after {:.1} s, {:.1} s in all",
             self.looks,
-            self.rest.as_secs_f32()
+            self.rest.as_secs_f32(),
+            self.took.as_secs_f32()
         )?;
+        if self.seen > 0 {
+            write!(f, ", {} addresses and files seen", self.seen)?;
+        }
         for wrong in &self.wrong {
             write!(f, "\n  WRONG: {wrong}")?;
         }

@@ -42,12 +42,15 @@ pub enum Fault {
     Kill(Node),
     /// A host's power fails: its desktops are gone.
     Power(usize),
-    /// A broker is asked to end, and started again by whoever keeps it.
-    End(usize),
+    /// A broker or a host's agent is asked to end, and started again by whoever
+    /// keeps it, as in an upgrade.
+    End(Node),
     /// A process is stopped where it is, and goes on in the end.
     Pause(Node),
     /// Links are cut, and healed in the end.
     Cut(Vec<Link>, How),
+    /// A clock is turned by so many seconds, and back in the end.
+    Clock(Node, i64),
 }
 
 /// A fault, and when.
@@ -99,20 +102,30 @@ fn fault(random: &mut Random) -> Fault {
     let (broker, host, member) =
         (random.place(BROKERS), random.place(HOSTS), random.place(MEMBERS));
     let how = if random.below(3) == 0 { How::Reset } else { How::Drop };
-    match random.below(16) {
+    match random.below(22) {
         0 | 1 => Fault::Kill(Node::Broker(broker)),
         2 | 3 => Fault::Kill(Node::Host(host)),
         4 => Fault::Kill(Node::Member(member)),
         5 => Fault::Power(host),
-        6 => Fault::End(broker),
-        7 | 8 => Fault::Pause(Node::Broker(broker)),
-        9 => Fault::Pause(Node::Member(member)),
-        10 | 11 => Fault::Cut(vec![Link::BrokerHost(broker, host)], how),
-        12 => Fault::Cut(vec![Link::BrokerMember(broker, member)], how),
-        13 => Fault::Cut(isolation(Node::Host(host)), how),
-        14 => Fault::Cut(isolation(Node::Member(member)), how),
-        _ => Fault::Cut(isolation(Node::Broker(broker)), how),
+        6 => Fault::End(Node::Broker(broker)),
+        7 => Fault::End(Node::Host(host)),
+        8 | 9 => Fault::Pause(Node::Broker(broker)),
+        10 => Fault::Pause(Node::Member(member)),
+        11 => Fault::Pause(Node::Host(host)),
+        12 | 13 => Fault::Cut(vec![Link::BrokerHost(broker, host)], how),
+        14 => Fault::Cut(vec![Link::BrokerMember(broker, member)], how),
+        15 => Fault::Cut(isolation(Node::Host(host)), how),
+        16 => Fault::Cut(isolation(Node::Member(member)), how),
+        17 => Fault::Cut(isolation(Node::Broker(broker)), how),
+        18..21 => Fault::Clock(Node::Broker(broker), wrong_by_s(random)),
+        _ => Fault::Clock(Node::Host(host), wrong_by_s(random)),
     }
+}
+
+/// Half a minute to an hour, either way.
+fn wrong_by_s(random: &mut Random) -> i64 {
+    let by_s = [30, 120, 600, 3_600].get(random.place(4)).copied().unwrap_or(0);
+    if random.below(2) == 0 { by_s } else { -by_s }
 }
 
 /// Every link of a part.
@@ -168,7 +181,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Kill(node) => write!(f, "kill {node}"),
             Self::Power(host) => write!(f, "power of {}", Node::Host(*host)),
-            Self::End(broker) => write!(f, "end {}", Node::Broker(*broker)),
+            Self::End(node) => write!(f, "end {node}"),
             Self::Pause(node) => write!(f, "pause {node}"),
             Self::Cut(links, how) => {
                 let links: Vec<_> = links.iter().map(Link::to_string).collect();
@@ -178,6 +191,7 @@ impl fmt::Display for Fault {
                 };
                 write!(f, "{how} {}", links.join(", "))
             }
+            Self::Clock(node, by_s) => write!(f, "clock of {node} by {by_s:+} s"),
         }
     }
 }
@@ -217,8 +231,12 @@ mod tests {
             "kill member",
             "power of host",
             "end broker",
+            "end host",
             "pause broker",
             "pause member",
+            "pause host",
+            "clock of broker",
+            "clock of host",
             "cut broker",
             "reset broker",
         ];

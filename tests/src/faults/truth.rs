@@ -1,6 +1,6 @@
 //! What really happened, as the hosts have it: against it everything is held.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use rolltop_proto::v1::{DesktopState, HostDesktop};
 use rolltop_sim::{Deed, What};
@@ -25,6 +25,8 @@ pub struct Lived {
     pub up: Option<Instant>,
     /// When and why it ended.
     pub ended: Option<(Instant, String)>,
+    /// How much later than it happened all that may have been noted.
+    pub late: Duration,
 }
 
 /// Of all hosts.
@@ -39,8 +41,8 @@ pub struct Truth {
 // === impl Truth ===
 
 impl Truth {
-    /// What a host did, and what it has.
-    pub fn add(&mut self, host: &str, deeds: &[Deed], now: Vec<HostDesktop>) {
+    /// What a host did, noted so much too late at most, and what it has.
+    pub fn add(&mut self, host: &str, deeds: &[Deed], now: Vec<HostDesktop>, late: Duration) {
         let mut open: BTreeMap<u32, Lived> = BTreeMap::new();
         for deed in deeds {
             match &deed.what {
@@ -54,6 +56,7 @@ impl Truth {
                         begun: deed.at,
                         up: None,
                         ended: None,
+                        late,
                     };
                     // A warm one that was given goes on under another epoch.
                     if let Some(mut warm) = open.insert(deed.number, lived) {
@@ -104,11 +107,26 @@ impl Truth {
 // === impl Lived ===
 
 impl Lived {
-    /// Whether both were there at some moment.
+    /// Whether both were surely there at some moment.
     pub fn overlaps(&self, other: &Self) -> bool {
         let ends_before =
-            |a: &Self, b: &Self| a.ended.as_ref().is_some_and(|(at, _)| *at <= b.begun);
+            |a: &Self, b: &Self| a.ended.as_ref().is_some_and(|(at, _)| *at <= b.begun + a.late);
         !ends_before(self, other) && !ends_before(other, self)
+    }
+
+    /// In words, in seconds before and after a moment.
+    pub fn told(&self, moment: Instant) -> String {
+        let seconds = |at: Instant| match at.checked_duration_since(moment) {
+            Some(after) => format!("{:+.3} s", after.as_secs_f32()),
+            None => format!("-{:.3} s", moment.duration_since(at).as_secs_f32()),
+        };
+        let up = self.up.map_or_else(|| "never up".to_owned(), |at| format!("up {}", seconds(at)));
+        let ended = self.ended.as_ref().map_or_else(
+            || "there still".to_owned(),
+            |(at, why)| format!("ended {} ({why})", seconds(*at)),
+        );
+        let Self { label, host, number, begun, .. } = self;
+        format!("{label} on {host} as number {number}, begun {}, {up}, {ended}", seconds(*begun))
     }
 
     /// Whether nobody wanted its end: the power went, or its agent died while it

@@ -306,6 +306,7 @@ impl Yard {
 
     fn recipe(&self, broker: usize, config: &Path) -> Recipe {
         Recipe {
+            environment: Vec::new(),
             program: self.program.clone(),
             arguments: vec!["--config".to_owned(), config.display().to_string()],
             uid: 0,

@@ -52,7 +52,7 @@ fn running() -> HostDesktop {
 fn truth(base: Instant) -> Truth {
     let mut truth = Truth::default();
     let deeds = [deed(at(1, base), 7, What::Begun), deed(at(2, base), 7, What::Up)];
-    truth.add("h0", &deeds, vec![running()]);
+    truth.add("h0", &deeds, vec![running()], Duration::ZERO);
     truth
 }
 
@@ -100,17 +100,57 @@ fn a_number_or_an_epoch_given_twice_is_found() {
     let base = Instant::now();
     let mut two = truth(base);
     let deeds = [deed(at(3, base), 8, What::Begun)];
-    two.add("h1", &deeds, Vec::new());
+    two.add("h1", &deeds, Vec::new(), Duration::ZERO);
     one(&of_truth(&two), "number 1 was at once");
     let mut two = truth(base);
-    two.add("h1", &[deed(at(3, base), 7, What::Begun)], Vec::new());
+    two.add("h1", &[deed(at(3, base), 7, What::Begun)], Vec::new(), Duration::ZERO);
     one(&of_truth(&two), "epoch 7 was given to demo/p0 as number 1 on h0");
     // One after the other is no harm.
     let mut after = Truth::default();
     let ended = What::Ended("STOPPED".into());
-    after.add("h0", &[deed(at(1, base), 7, What::Begun), deed(at(2, base), 7, ended)], Vec::new());
-    after.add("h1", &[deed(at(2, base), 8, What::Begun)], Vec::new());
+    after.add(
+        "h0",
+        &[deed(at(1, base), 7, What::Begun), deed(at(2, base), 7, ended)],
+        Vec::new(),
+        Duration::ZERO,
+    );
+    after.add("h1", &[deed(at(2, base), 8, What::Begun)], Vec::new(), Duration::ZERO);
     assert_eq!(of_truth(&after), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_heard_late_is_no_proof() {
+    let base = Instant::now();
+    let of_two = |late| {
+        let mut two = Truth::default();
+        let ended = What::Ended("STOPPED".into());
+        let deeds = [deed(at(1, base), 7, What::Begun), deed(at(7, base), 7, ended)];
+        two.add("h0", &deeds, Vec::new(), late);
+        two.add("h1", &[deed(at(6, base), 8, What::Begun)], Vec::new(), late);
+        two
+    };
+    let told = [answer(base, Wish::Stop, Outcome::Ended(life()))];
+    for (late_s, proof) in [(2, false), (0, true)] {
+        let two = of_two(Duration::from_secs(late_s));
+        assert_eq!(!of_truth(&two).is_empty(), proof);
+        assert_eq!(!of_answers(&told, &two).is_empty(), proof);
+    }
+}
+
+#[test]
+fn a_machine_that_has_something_else_is_found() {
+    let container = |number, ip: &str| Container {
+        number,
+        mac: "54:52:00:00:00:01".into(),
+        ips: [ip.to_owned()].into(),
+        network: "net:[1]".into(),
+    };
+    let told =
+        [HostDesktop { mac: "54:52:00:00:00:01".into(), ip: "10.77.0.1".into(), ..running() }];
+    assert_eq!(of_machine("h0", &told, &[container(1, "10.77.0.1")]), Vec::<String>::new());
+    one(&of_machine("h0", &told, &[container(1, "10.77.0.2")]), "has 54:52:00:00:00:01 and");
+    one(&of_machine("h0", &told, &[]), "has it not");
+    one(&of_machine("h0", &[], &[container(2, "10.77.0.2")]), "processes of number 2");
 }
 
 #[test]
@@ -131,7 +171,7 @@ fn a_lie_is_found() {
         deed(at(2, base), 7, What::Up),
         deed(at(3, base), 7, stopped),
     ];
-    ended.add("h0", &deeds, Vec::new());
+    ended.add("h0", &deeds, Vec::new(), Duration::ZERO);
     let told = [answer(base, Wish::Start, Outcome::Running(life()))];
     one(&of_answers(&told, &ended), "where it had been ended");
 }
@@ -143,7 +183,7 @@ fn a_desktop_that_is_lost_is_found() {
         let mut none = Truth::default();
         let ended = What::Ended(why.into());
         let deeds = [deed(at(1, base), 7, What::Begun), deed(at(7, base), 7, ended)];
-        none.add("h0", &deeds, Vec::new());
+        none.add("h0", &deeds, Vec::new(), Duration::ZERO);
         none
     };
     let told = [answer(base, Wish::Start, Outcome::Running(life()))];
