@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import type { Host } from "../../gen/rolltop/v1/broker_pb";
 import { formatBytes } from "../../model/format";
 import { useNow } from "../../ui/clock";
-import { useCluster } from "../data";
+import { useAct, useCluster } from "../data";
 import { drainProgress, hostLook } from "../model/hosts";
 import { type Column, Grid } from "../ui/grid";
 import { RowName, State } from "../../ui/parts";
@@ -13,6 +13,7 @@ import { HostDialog } from "./host-dialog";
 /** All hosts, live. */
 export function HostsPage(): VNode {
   const { hosts } = useCluster();
+  const { busy } = useAct();
   const [openName, setOpenName] = useState<string>();
   const [enrolling, setEnrolling] = useState(false);
   const now = useNow(1_000);
@@ -47,7 +48,7 @@ export function HostsPage(): VNode {
         rowKey={({ name }) => name}
         empty="There is no host yet. Add one: the button makes the command to run on it."
       >
-        <button type="button" class="button" data-testid="host-add" onClick={() => setEnrolling(true)}>
+        <button type="button" class="button" disabled={busy} data-testid="host-add" onClick={() => setEnrolling(true)}>
           Add a host
         </button>
       </Grid>

@@ -1,15 +1,15 @@
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
+import { useListed } from "../../act";
 import type { Pool } from "../../gen/rolltop/v1/broker_pb";
 import { formatBytes } from "../../model/format";
 import { useSession } from "../../session";
 import { Confirm, Dialog } from "../../ui/dialog";
 import { ErrorNotice } from "../../ui/notice";
-import { useListed } from "../../act";
+import { RowName } from "../../ui/parts";
 import { useAct, useCluster } from "../data";
 import { openTo } from "../model/groups";
 import { Grid } from "../ui/grid";
-import { RowName } from "../../ui/parts";
 import { Explanation } from "./explanation";
 import { PoolForm } from "./pool-form";
 
@@ -25,7 +25,7 @@ export function PoolsPage(): VNode {
   const { broker } = useSession();
   const { desktops } = useCluster();
   const { listed, message, again } = useListed((signal) => broker.listPools({ all: true }, { signal }), EVERY_MS);
-  const { message: refused, act } = useAct();
+  const { busy, message: refused, act } = useAct();
   const [open, setOpen] = useState<Open>();
   const close = (): void => setOpen(undefined);
   const inUse = new Map<string, number>();
@@ -82,6 +82,7 @@ export function PoolsPage(): VNode {
                 <button
                   type="button"
                   class="button button-small"
+                  disabled={busy}
                   aria-label={`Delete ${pool.name}`}
                   data-testid={`pool-${pool.name}-delete`}
                   onClick={() => setOpen({ kind: "delete", pool })}
@@ -93,7 +94,7 @@ export function PoolsPage(): VNode {
           },
         ]}
       >
-        <button type="button" class="button" data-testid="pool-add" onClick={() => setOpen({ kind: "new" })}>
+        <button type="button" class="button" disabled={busy} data-testid="pool-add" onClick={() => setOpen({ kind: "new" })}>
           Make a pool
         </button>
       </Grid>
