@@ -12,6 +12,8 @@ use crate::host::Host;
 /// `/proc` or the state directory cannot be read.
 pub fn host_info(host: &Host) -> io::Result<v1::HostInfo> {
     let memory = Memory::read()?;
+    // None as long as it has been silent since the agent began.
+    let kept = host.keep.once_opened();
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let cpus = std::thread::available_parallelism()?.get() as u64;
     Ok(v1::HostInfo {
@@ -26,8 +28,8 @@ pub fn host_info(host: &Host) -> io::Result<v1::HostInfo> {
         max_desktops: signed(host.registry.max_desktops() as u64),
         network: host.config.network.addresses.network().to_string(),
         runtime: host.runtimes.default_name().to_owned(),
-        storage_id: host.overlays.storage_id().to_string(),
-        storage_shared: host.overlays.is_shared(),
+        storage_id: kept.as_ref().map_or_else(String::new, |kept| kept.storage_id().to_string()),
+        storage_shared: kept.is_some_and(|kept| kept.is_shared()),
     })
 }
 

@@ -13,7 +13,7 @@ use rolltop_launcher::{
     LaunchError,
     cgroup::{Cgroup, CgroupError, Hierarchies},
 };
-use rolltop_overlay::{Overlays, StoreError, deisolate, isolate};
+use rolltop_overlay::{deisolate, isolate};
 use rustix::mount::{MountFlags, mount};
 use thiserror::Error;
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
@@ -22,6 +22,7 @@ use crate::{
     address::Number,
     apparmor::{Confinement, NotLoaded},
     config::{Config, Live, NetworkConfig},
+    keep::{Keep, KeepError},
     metrics::{Metrics, MetricsError},
     network::{Network, NetworkError},
     paths::Paths,
@@ -50,7 +51,7 @@ pub struct Host {
     /// Bridge and links.
     pub network: Network,
     /// Overlay files.
-    pub overlays: Overlays,
+    pub keep: Keep,
     /// What is being done to them.
     pub jobs: Arc<Jobs>,
     /// Published images and mounted base roots.
@@ -96,9 +97,9 @@ pub enum HostError {
     /// The run directory's own mount.
     #[error("the run directory cannot be set apart")]
     RunDir(#[source] rolltop_overlay::StepError),
-    /// The directory of overlays.
-    #[error("the directory of overlays cannot be used")]
-    Overlays(#[source] rolltop_overlay::StoreError),
+    /// The directories of overlays.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
     /// The image stores, or the base roots from them.
     #[error("the image stores cannot be used")]
     Storage(#[from] StorageError),
@@ -153,7 +154,13 @@ impl Host {
         Ok(Self {
             network: Network::set_up(&config.network, name_servers(&resolv_conf), paths.run())
                 .await?,
-            overlays: open_overlays(&config, &paths).map_err(HostError::Overlays)?,
+            keep: Keep::open(
+                &paths.overlays(),
+                config.kept_dir.as_deref(),
+                config.kept_sharing,
+                config.nfs.deadline,
+            )
+            .await?,
             jobs: Arc::default(),
             storage: Storage::open(&config, &paths)?,
             hierarchies: Hierarchies::detect()?,
@@ -259,11 +266,6 @@ impl HostError {
     fn io(verb: &'static str, operand: impl ToString, source: io::Error) -> Self {
         Self::Io { verb, operand: operand.to_string(), source }
     }
-}
-
-fn open_overlays(config: &Config, paths: &Paths) -> Result<Overlays, StoreError> {
-    let own = paths.overlays();
-    Overlays::open_apart(&own, config.kept_dir.as_ref().unwrap_or(&own), config.kept_sharing)
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<(), HostError> {

@@ -20,6 +20,7 @@ pub mod events;
 pub mod extra;
 pub mod facts;
 pub mod host;
+pub mod keep;
 pub mod lifecycle;
 pub mod metrics;
 pub mod network;

@@ -3,7 +3,6 @@
 
 use std::{collections::BTreeSet, error::Error, fs, io, path::Path, sync::Arc, time::Instant};
 
-use rolltop_overlay::OverlayKind;
 use rolltop_proto::egress::Egress;
 use tracing::{error, info, warn};
 
@@ -120,11 +119,8 @@ async fn traces(host: &Arc<Host>) -> BTreeSet<Number> {
     let host = Arc::clone(host);
     let others = blocking(move || {
         let mut numbers = names_in(&host.paths.desktops());
-        match host.overlays.list() {
-            Ok(entries) => numbers.extend(entries.iter().filter_map(|entry| match entry.kind {
-                OverlayKind::Volatile(number) => Number::new(number),
-                OverlayKind::Persistent(_) | OverlayKind::Home(_) => None,
-            })),
+        match host.keep.own().volatile_numbers() {
+            Ok(found) => numbers.extend(found.into_iter().filter_map(Number::new)),
             Err(error) => warn!(%error, "overlays of earlier desktops cannot be listed"),
         }
         numbers

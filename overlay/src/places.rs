@@ -57,16 +57,19 @@ impl Places {
     pub(crate) const KEPT: [&str; 2] = [PERSISTENT, HOMES];
 
     /// Everything that has to exist.
-    pub(crate) fn all(&self) -> [PathBuf; 7] {
-        [
+    pub(crate) fn all(&self) -> impl Iterator<Item = PathBuf> {
+        let kept = [
             self.of(PERSISTENT),
             self.of(HOMES),
-            self.of(VOLATILE),
-            self.templates(),
             self.snapshots_of_kind(PERSISTENT),
             self.snapshots_of_kind(HOMES),
-            self.frozen(),
-        ]
+        ];
+        self.all_own().into_iter().chain(kept)
+    }
+
+    /// What of it is this host's alone.
+    pub(crate) fn all_own(&self) -> [PathBuf; 3] {
+        [self.of(VOLATILE), self.templates(), self.frozen()]
     }
 
     /// The directory of one of [`Places::KINDS`].

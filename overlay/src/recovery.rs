@@ -8,7 +8,7 @@ use crate::deletion::{finish, remove};
 use crate::draft::clear_abandoned;
 use crate::freeze::thaw_abandoned;
 use crate::names_lock::NamesLock;
-use crate::places::{Places, deleted_kind, making_kind, record};
+use crate::places::{Places, VOLATILE, deleted_kind, making_kind, record};
 use crate::rollback::is_unfinished;
 use crate::step::{Step, StepError};
 use crate::store::finish_making;
@@ -18,11 +18,9 @@ use crate::store_error::StoreError;
 pub(crate) fn recover(places: &Places) -> Result<(), StoreError> {
     // First: what is frozen makes a desktop hang.
     thaw_abandoned(places)?;
-    clear_drafts(&places.templates())?;
-    for sub in Places::KINDS {
-        clear_drafts(&places.of(sub))?;
-    }
+    recover_own(places)?;
     for sub in Places::KEPT {
+        clear_drafts(&places.of(sub))?;
         let names = NamesLock::take(&places.names_lock(sub))?;
         finish_names(places, sub)?;
         let snapshots = places.snapshots_of_kind(sub);
@@ -32,6 +30,12 @@ pub(crate) fn recover(places: &Places) -> Result<(), StoreError> {
         drop(names);
     }
     Ok(())
+}
+
+/// Of those that are this host's alone, but for what is frozen.
+pub(crate) fn recover_own(places: &Places) -> Result<(), StoreError> {
+    clear_drafts(&places.templates())?;
+    Ok(clear_drafts(&places.of(VOLATILE))?)
 }
 
 fn clear_drafts(dir: &Path) -> Result<(), StepError> {

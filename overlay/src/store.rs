@@ -19,7 +19,7 @@ use crate::lock::{Locked, NotLocked, lock};
 use crate::names_lock::NamesLock;
 use crate::options::{Durability, OverlayOptions};
 use crate::overlay_file::{OverlayEntry, OverlayFile, OverlayKind};
-use crate::places::{Places, kind_name, kind_of, record};
+use crate::places::{Places, VOLATILE, kind_name, kind_of, record};
 use crate::record::Record;
 use crate::sharing::Sharing;
 use crate::size::OverlaySize;
@@ -78,6 +78,43 @@ impl Overlays {
         let shared = sharing.is_shared(&places.kept)?;
         let storage_id = crate::identity::storage_id(&places.kept)?;
         Ok(Self { places, shared, storage_id })
+    }
+
+    /// Opens `own` without what is kept, for a host whose kept overlays lie in a
+    /// directory of their own that may not answer. What is frozen may be a kept
+    /// one: [`open_apart`](Self::open_apart) thaws it. Only for calls about
+    /// volatile overlays; it knows no others.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn open_own(own: &Path) -> Result<Self, StoreError> {
+        let own = {
+            let places = Places { own: own.to_owned(), kept: own.to_owned() };
+            for dir in places.all_own() {
+                drop(DirLock::create(&dir)?);
+            }
+            own.canonicalize().step("resolve", own)?
+        };
+        let places = Places { kept: own.clone(), own };
+        crate::recovery::recover_own(&places)?;
+        Ok(Self { places, shared: false, storage_id: Uuid::nil() })
+    }
+
+    /// Numbers of the desktops that have a volatile overlay, without looking
+    /// into any.
+    ///
+    /// # Errors
+    /// The directory could not be read.
+    pub fn volatile_numbers(&self) -> Result<Vec<u32>, StoreError> {
+        let dir = self.places.of(VOLATILE);
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(&dir).step("list", &dir)? {
+            let path = entry.step("list", &dir)?.path();
+            if let Some(OverlayKind::Volatile(number)) = kind_of(VOLATILE, &path) {
+                numbers.push(number);
+            }
+        }
+        Ok(numbers)
     }
 
     /// Makes an overlay, or gives the kept one of that name if there is one,

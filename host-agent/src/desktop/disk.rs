@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 use rolltop_fail_points as fail_points;
 use rolltop_image::{Init, Published, Ready};
-use rolltop_overlay::OverlayKind;
+use rolltop_overlay::{OverlayKind, Overlays};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -47,7 +47,7 @@ pub(super) fn make(
     request: &StartRequest,
     addresses: &Addresses,
     found: &Found,
-    kind: &OverlayKind,
+    (overlays, kind): (&Overlays, &OverlayKind),
     home: Option<&home::Found>,
     watch: Duration,
 ) -> Result<Option<Boot>, StepError> {
@@ -71,7 +71,7 @@ pub(super) fn make(
     let (home, ids) = home.map_or((None, ids), |(home, ids)| (Some(home), ids));
     fail_points::pass("mount home");
     tell_ids(request.number, ids);
-    let overlay = host.overlays.create(kind, request.overlay_size)?;
+    let overlay = overlays.create(kind, request.overlay_size)?;
     fail_points::pass("create overlay");
     let mounts = paths.mounts();
     make_dir(&mounts, 0o711)?;

@@ -13,6 +13,7 @@ use super::{home::HomeError, inside::InsideError};
 use crate::{
     display::DisplayError,
     extra::ExtraDirMissing,
+    keep::KeepError,
     network::NetworkError,
     process::Ending,
     runtime::RuntimeError,
@@ -41,6 +42,8 @@ pub(super) enum StepError {
     ExtraDir(#[from] ExtraDirMissing),
     #[error(transparent)]
     Overlay(#[from] StoreError),
+    #[error(transparent)]
+    Keep(#[from] KeepError),
     #[error(transparent)]
     Home(#[from] HomeError),
     #[error(transparent)]
@@ -90,6 +93,7 @@ impl StepError {
             Self::ExtraDir(_) => "EXTRA_DIRECTORY_MISSING",
             Self::Overlay(StoreError::LargerThanDisk { .. }) => "OVERLAY_TOO_LARGE",
             Self::Overlay(_) => "OVERLAY_FAILED",
+            Self::Keep(error) => error.code(),
             Self::Home(error) => error.code(),
             Self::Busy(_) => "OVERLAY_BUSY",
             Self::Network(_) => "NETWORK_FAILED",

@@ -6,9 +6,12 @@ use std::{
     fs, io,
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use rolltop_overlay::{OpenError, OverlayKind, OverlaySize, StoreError, VolumePlan, open_volume};
+use rolltop_overlay::{
+    OpenError, OverlayKind, OverlaySize, Overlays, StoreError, VolumePlan, open_volume,
+};
 use rolltop_sys::{
     mount_attr::{MountChange, change_mount},
     user_namespace::{UserNamespaceError, namespace_of_one},
@@ -35,7 +38,7 @@ const POINT: &str = "disk";
 #[derive(Debug)]
 pub(super) enum Found {
     /// A volume; made if it is missing.
-    Volume(OverlayKind, OverlaySize),
+    Volume(Arc<Overlays>, OverlayKind, OverlaySize),
     /// A directory that is there.
     Directory(OwnedFd, PathBuf),
 }
@@ -111,21 +114,22 @@ pub(super) fn directory(home: &Home) -> Option<PathBuf> {
     }
 }
 
-/// Looks for a home, without mounting anything. Blocking; for a directory
-/// whose server does not answer, for as long as that takes.
+/// The volume that `home` names, if it names one.
+pub(super) fn volume(home: &Home) -> Result<Option<(OverlayKind, OverlaySize)>, HomeError> {
+    let Home::Volume { size_mib, .. } = home else { return Ok(None) };
+    let kind = home.volume().ok().flatten().ok_or(HomeError::Names)?;
+    let size = OverlaySize::from_mib(*size_mib).map_err(|_| HomeError::Names)?;
+    Ok(Some((kind, size)))
+}
+
+/// Looks for the directory that is a home, without mounting anything. Blocking;
+/// if its server does not answer, for as long as that takes.
 pub(super) fn find(
     parents: &[PathBuf],
     home: &Home,
     account: &Account,
 ) -> Result<Found, HomeError> {
-    let (parent, name) = match home {
-        Home::Volume { size_mib, .. } => {
-            let kind = home.volume().ok().flatten().ok_or(HomeError::Names)?;
-            let size = OverlaySize::from_mib(*size_mib).map_err(|_| HomeError::Names)?;
-            return Ok(Found::Volume(kind, size));
-        }
-        Home::Directory { parent, name } => (parent, name),
-    };
+    let Home::Directory { parent, name } = home else { return Err(HomeError::Names) };
     if !parents.contains(parent) {
         return Err(HomeError::NotAllowed(parent.clone()));
     }
@@ -163,8 +167,8 @@ pub(super) fn mount(
     ids: Ids,
 ) -> Result<(PathBuf, Ids), HomeError> {
     match found {
-        Found::Volume(kind, size) => {
-            let volume = host.overlays.create(kind, *size)?;
+        Found::Volume(overlays, kind, size) => {
+            let volume = overlays.create(kind, *size)?;
             let mount_dir = paths.home();
             let plan = VolumePlan { volume: &volume, mount_dir: &mount_dir, id_map: ids.map() };
             Ok((open_volume(&plan)?.data, ids))

@@ -162,7 +162,7 @@ fn take_away(
         return errors;
     }
     let volatile = OverlayKind::Volatile(number.get());
-    errors.extend(host.overlays.delete(&volatile).err().map(Into::into));
+    errors.extend(host.keep.own().delete(&volatile).err().map(Into::into));
     fail_points::pass("delete overlay");
     // Never a recursive delete: should something still be mounted below,
     // against all that was seen, it would delete a person's files.

@@ -4,6 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use rolltop_fail_points as fail_points;
 use rolltop_launcher::cgroup::Cgroup;
+use rolltop_overlay::{OverlayKind, Overlays};
 use tracing::info;
 
 use super::{
@@ -135,7 +136,9 @@ async fn contain(
     let number = start.request.number;
     let paths = host.paths.desktop(number);
     let id = number.to_string();
-    let watch = watch_time(host, desktop).await?;
+    let kind = desktop.view().overlay;
+    let overlays = host.keep.of(&kind).await?;
+    let watch = watch_time(&overlays, &kind).await?;
     // Kernel-bound steps wait on global locks: a few at a time are as fast as
     // all at once, and the first of them are done sooner. Not if it is known that
     // this one will wait for long.
@@ -152,10 +155,10 @@ async fn contain(
     let home = find_home(host, &start.request).await?;
     let disk = {
         let (host, start) = (Arc::clone(host), Arc::clone(start));
-        let kind = desktop.view().overlay;
         blocking(move || {
             let Start { request, addresses, image, .. } = start.as_ref();
-            disk::make(&host, request, addresses, image, &kind, home.as_ref(), watch)
+            let overlay = (&*overlays, &kind);
+            disk::make(&host, request, addresses, image, overlay, home.as_ref(), watch)
         })
     };
     // Both are awaited, whatever the other says: what goes on in the background
@@ -207,13 +210,12 @@ async fn contain(
 }
 
 /// How long the kernel will watch an overlay that a host had when it died.
-async fn watch_time(host: &Arc<Host>, desktop: &Desktop) -> Result<Duration, StepError> {
-    let kind = desktop.view().overlay;
+async fn watch_time(overlays: &Arc<Overlays>, kind: &OverlayKind) -> Result<Duration, StepError> {
     if kind.kept_name().is_none() {
         return Ok(Duration::ZERO);
     }
-    let host = Arc::clone(host);
-    let watch = blocking(move || host.overlays.watch_time(&kind)).await?;
+    let (overlays, kind) = (Arc::clone(overlays), kind.clone());
+    let watch = blocking(move || overlays.watch_time(&kind)).await?;
     if !watch.is_zero() {
         info!(?watch, "another host did not close its overlay: the kernel watches it first");
     }
@@ -240,6 +242,9 @@ pub(super) async fn look_for_home(
     account: Account,
 ) -> Result<home::Found, StepError> {
     let directory = home::directory(&wanted);
+    if let Some((kind, size)) = home::volume(&wanted)? {
+        return Ok(home::Found::Volume(host.keep.kept().await?, kind, size));
+    }
     let host = Arc::clone(host);
     let looking = blocking(move || home::find(&host.config.home_parents, &wanted, &account));
     match tokio::time::timeout(HOME_DEADLINE, looking).await {

@@ -8,6 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     desktop::is_disk_full,
+    keep::KeepError,
     plan::PlanError,
     registry::RegistryError,
     request::FieldFault,
@@ -95,6 +96,16 @@ fn code_of(error: &StorageError) -> Code {
         "INTERNAL" => Code::Internal,
         _ => Code::FailedPrecondition,
     }
+}
+
+/// For whatever is kept.
+pub(super) fn keep(error: &KeepError) -> Status {
+    tracing::warn!(error = %chain(error), "what is kept cannot be had");
+    let code = match error {
+        KeepError::Silent { .. } | KeepError::Failed { .. } => Code::Unavailable,
+        KeepError::Store { .. } => Code::FailedPrecondition,
+    };
+    status(code, error.code(), chain(error))
 }
 
 /// For calls on volumes.

@@ -279,13 +279,14 @@ impl Service {
         let (host, number, overlay) =
             (Arc::clone(&self.host), view.record.number, view.overlay.clone());
         let measure = async {
+            let overlays = host.keep.of(&overlay).await.ok();
             // Never closed.
             let thread = MEASURING.acquire().await.ok();
             blocking(move || {
                 let measured = Measured {
                     // Gone in the meantime: then there is nothing to tell.
                     usage: host.cgroup(number).and_then(|group| group.usage()).ok(),
-                    overlay: host.overlays.usage(&overlay).ok(),
+                    overlay: overlays.and_then(|overlays| overlays.usage(&overlay).ok()),
                 };
                 drop(thread);
                 measured

@@ -3,7 +3,7 @@
 use std::{io, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::Stream;
-use rolltop_overlay::{OverlaySize, SnapshotName};
+use rolltop_overlay::{OverlaySize, Overlays, SnapshotName};
 use rolltop_proto::v1::{
     self, export_chunk, host_storage_server::HostStorage, import_volume_chunk, volume_work,
 };
@@ -48,8 +48,9 @@ impl HostStorage for Service {
         request: Request<v1::ListVolumesRequest>,
     ) -> Answer<v1::ListVolumesResponse> {
         let wanted = request.into_inner().kind();
-        let host = Arc::clone(&self.host);
-        let found = blocking(move || volumes::look(&host)).await.map_err(|e| error::store(&e))?;
+        let (host, kept) = (Arc::clone(&self.host), self.kept().await?);
+        let found =
+            blocking(move || volumes::look(&host, &kept)).await.map_err(|e| error::store(&e))?;
         let all = found.into_iter().map(|volume| self.show(volume));
         let volumes = all
             .filter(|volume| {
@@ -67,8 +68,8 @@ impl HostStorage for Service {
 
     async fn get_fence(&self, request: Request<v1::GetFenceRequest>) -> Answer<v1::Fence> {
         let key = key("id", request.into_inner().id)?;
-        let host = Arc::clone(&self.host);
-        let fence = blocking(move || host.overlays.fence(&key.overlay())).await;
+        let kept = self.kept().await?;
+        let fence = blocking(move || kept.fence(&key.overlay())).await;
         let fence = fence.map_err(|error| error::store(&error))?;
         Ok(Response::new(convert::fence(&fence)))
     }
@@ -77,15 +78,15 @@ impl HostStorage for Service {
         let request = request.into_inner();
         let size = OverlaySize::from_mib(request.size_mib)
             .map_err(|error| invalid_field("size_mib", error.to_string()))?;
-        self.work(&key("id", request.id)?, Order::Grow(size), "")
+        self.work(&key("id", request.id)?, Order::Grow(size), "").await
     }
 
     async fn trim_volume(&self, request: Request<v1::TrimVolumeRequest>) -> Answer<Work> {
-        self.work(&key("id", request.into_inner().id)?, Order::Trim, "")
+        self.work(&key("id", request.into_inner().id)?, Order::Trim, "").await
     }
 
     async fn check_volume(&self, request: Request<v1::CheckVolumeRequest>) -> Answer<Work> {
-        self.work(&key("id", request.into_inner().id)?, Order::Check, "")
+        self.work(&key("id", request.into_inner().id)?, Order::Check, "").await
     }
 
     async fn delete_volume(
@@ -93,7 +94,8 @@ impl HostStorage for Service {
         request: Request<v1::DeleteVolumeRequest>,
     ) -> Answer<v1::DeleteVolumeResponse> {
         let key = key("id", request.into_inner().id)?;
-        let job = volumes::delete(&self.host, &key).map_err(|busy| error::busy(&busy))?;
+        let job = volumes::delete(&self.host, self.kept().await?, &key)
+            .map_err(|busy| error::busy(&busy))?;
         done(&job.outcome().await)?;
         Ok(Response::new(v1::DeleteVolumeResponse {}))
     }
@@ -109,7 +111,7 @@ impl HostStorage for Service {
         };
         let name = snapshot("name", &name)?;
         let order = Order::Snapshot { name, description: request.description };
-        self.work(&key("id", request.id)?, order, &request.request_id)
+        self.work(&key("id", request.id)?, order, &request.request_id).await
     }
 
     async fn list_snapshots(
@@ -117,8 +119,8 @@ impl HostStorage for Service {
         request: Request<v1::ListVolumeSnapshotsRequest>,
     ) -> Answer<v1::ListVolumeSnapshotsResponse> {
         let kind = key("id", request.into_inner().id)?.overlay();
-        let host = Arc::clone(&self.host);
-        let found = blocking(move || host.overlays.snapshots(&kind)).await;
+        let kept = self.kept().await?;
+        let found = blocking(move || kept.snapshots(&kind)).await;
         let found = found.map_err(|error| error::store(&error))?;
         let snapshots = found.into_iter().map(convert::snapshot).collect();
         Ok(Response::new(v1::ListVolumeSnapshotsResponse { snapshots }))
@@ -130,8 +132,8 @@ impl HostStorage for Service {
     ) -> Answer<v1::DeleteVolumeSnapshotResponse> {
         let request = request.into_inner();
         let (key, name) = (key("id", request.id)?, snapshot("name", &request.name)?);
-        let job =
-            volumes::delete_snapshot(&self.host, &key, name).map_err(|busy| error::busy(&busy))?;
+        let job = volumes::delete_snapshot(&self.host, self.kept().await?, &key, name)
+            .map_err(|busy| error::busy(&busy))?;
         done(&job.outcome().await)?;
         Ok(Response::new(v1::DeleteVolumeSnapshotResponse {}))
     }
@@ -139,7 +141,7 @@ impl HostStorage for Service {
     async fn roll_back_volume(&self, request: Request<v1::RollBackVolumeRequest>) -> Answer<Work> {
         let request = request.into_inner();
         let order = Order::RollBack(snapshot("snapshot", &request.snapshot)?);
-        self.work(&key("id", request.id)?, order, &request.request_id)
+        self.work(&key("id", request.id)?, order, &request.request_id).await
     }
 
     async fn clone_volume(&self, request: Request<v1::CloneVolumeRequest>) -> Answer<Work> {
@@ -149,7 +151,7 @@ impl HostStorage for Service {
             return Err(invalid_field("to", "is what is to be cloned: give it another name"));
         }
         let order = Order::Clone { snapshot: some_snapshot(&request.snapshot)?, to };
-        self.work(&from, order, &request.request_id)
+        self.work(&from, order, &request.request_id).await
     }
 
     async fn export_volume(
@@ -164,7 +166,7 @@ impl HostStorage for Service {
             allocated_bytes: volume.allocated_bytes,
         };
         let (writer, chunks) = volumes::export_pipe();
-        let job = volumes::export(&self.host, &key, snapshot, writer)
+        let job = volumes::export(&self.host, self.kept().await?, &key, snapshot, writer)
             .map_err(|busy| error::busy(&busy))?;
         let (out, answers) = mpsc::channel(AHEAD);
         tokio::spawn(send_export(head, chunks, job, out));
@@ -183,7 +185,8 @@ impl HostStorage for Service {
         };
         let key = key("start.id", start.id)?;
         let (pieces, reader) = volumes::caller_pipe();
-        let job = volumes::import(&self.host, &key, reader).map_err(|busy| error::busy(&busy))?;
+        let job = volumes::import(&self.host, self.kept().await?, &key, reader)
+            .map_err(|busy| error::busy(&busy))?;
         // Until all has come, or the library wants no more.
         let fed = feed(chunks, pieces).await;
         let outcome = job.outcome().await;
@@ -196,8 +199,12 @@ impl HostStorage for Service {
 }
 
 impl Service {
-    fn work(&self, key: &VolumeKey, order: Order, request_id: &str) -> Answer<Work> {
-        let job = volumes::begin(&self.host, key, order, request_id)
+    async fn kept(&self) -> Result<Arc<Overlays>, Status> {
+        self.host.keep.kept().await.map_err(|error| error::keep(&error))
+    }
+
+    async fn work(&self, key: &VolumeKey, order: Order, request_id: &str) -> Answer<Work> {
+        let job = volumes::begin(&self.host, self.kept().await?, key, order, request_id)
             .map_err(|busy| error::busy(&busy))?;
         let (out, answers) = mpsc::channel(AHEAD);
         let service = self.clone();
@@ -231,8 +238,8 @@ impl Service {
     }
 
     async fn look_at(&self, key: VolumeKey) -> Result<v1::Volume, Status> {
-        let host = Arc::clone(&self.host);
-        let found = blocking(move || volumes::look_at(&host, &key)).await;
+        let (host, kept) = (Arc::clone(&self.host), self.kept().await?);
+        let found = blocking(move || volumes::look_at(&host, &kept, &key)).await;
         found.map(|volume| self.show(volume)).map_err(|error| error::store(&error))
     }
 

@@ -43,12 +43,18 @@ pub struct Stats {
 pub async fn measure(host: &Arc<Host>, view: &View) -> Result<Stats, CgroupError> {
     let number = view.record.number;
     let group = host.cgroup(number)?;
-    let (its, overlay) = (Arc::clone(host), view.overlay.clone());
+    let overlay = view.overlay.clone();
+    let overlays = host.keep.of(&overlay).await.inspect_err(|error| {
+        tracing::debug!(%error, "what an overlay takes cannot be told");
+    });
     let local = blocking(move || {
-        let disk = its.overlays.usage(&overlay).inspect_err(|error| {
-            tracing::debug!(%error, "what an overlay takes cannot be told");
+        let disk = overlays.ok().and_then(|overlays| {
+            let usage = overlays.usage(&overlay).inspect_err(|error| {
+                tracing::debug!(%error, "what an overlay takes cannot be told");
+            });
+            usage.ok()
         });
-        Ok::<_, CgroupError>((counters(&group)?, disk.ok()))
+        Ok::<_, CgroupError>((counters(&group)?, disk))
     });
     let (local, traffic) = tokio::join!(local, traffic(host, number));
     let ((usage, memory_peak_bytes, oom_kills, pressures), disk) = local?;

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use rolltop_overlay::{Health, OverlayEntry, StoreError};
+use rolltop_overlay::{Health, OverlayEntry, Overlays, StoreError};
 
 use super::VolumeKey;
 use crate::{address::Number, host::Host};
@@ -63,22 +63,22 @@ impl From<&Health> for Condition {
 ///
 /// # Errors
 /// The directory cannot be read.
-pub fn look(host: &Host) -> Result<Vec<Volume>, StoreError> {
-    let entries = host.overlays.list()?;
-    Ok(entries.into_iter().filter_map(|entry| volume(host, entry)).collect())
+pub fn look(host: &Host, kept: &Overlays) -> Result<Vec<Volume>, StoreError> {
+    let entries = kept.list()?;
+    Ok(entries.into_iter().filter_map(|entry| volume(host, kept, entry)).collect())
 }
 
 /// One volume. Blocking.
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn look_at(host: &Host, key: &VolumeKey) -> Result<Volume, StoreError> {
+pub fn look_at(host: &Host, kept: &Overlays, key: &VolumeKey) -> Result<Volume, StoreError> {
     let kind = key.overlay();
-    let entry = host.overlays.list()?.into_iter().find(|entry| entry.kind == kind);
-    entry.and_then(|entry| volume(host, entry)).ok_or(StoreError::NotFound(kind))
+    let entry = kept.list()?.into_iter().find(|entry| entry.kind == kind);
+    entry.and_then(|entry| volume(host, kept, entry)).ok_or(StoreError::NotFound(kind))
 }
 
-fn volume(host: &Host, entry: OverlayEntry) -> Option<Volume> {
+fn volume(host: &Host, kept: &Overlays, entry: OverlayEntry) -> Option<Volume> {
     let key = VolumeKey::of(&entry.kind)?;
     let desktop = host
         .registry
@@ -98,7 +98,7 @@ fn volume(host: &Host, entry: OverlayEntry) -> Option<Volume> {
         created_at: entry.created_at,
         condition,
         // One that goes away meanwhile has none.
-        snapshots: host.overlays.snapshots(&entry.kind).map_or(0, |snapshots| snapshots.len()),
+        snapshots: kept.snapshots(&entry.kind).map_or(0, |snapshots| snapshots.len()),
         desktop: desktop.map(|view| view.record.number),
         key,
     })

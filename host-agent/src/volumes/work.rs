@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use rolltop_overlay::{
-    CopySource, Health, MAX_SIZE_MIB, OverlaySize, PresentState, Snapshot, SnapshotName, StoreError,
+    CopySource, Health, MAX_SIZE_MIB, OverlaySize, Overlays, PresentState, Snapshot, SnapshotName,
+    StoreError,
 };
 
 use super::{
@@ -80,6 +81,7 @@ impl Order {
 /// Something else is being done to the volume.
 pub fn begin(
     host: &Arc<Host>,
+    kept: Arc<Overlays>,
     key: &VolumeKey,
     order: Order,
     request_id: &str,
@@ -91,15 +93,20 @@ pub fn begin(
     let task = order.task();
     let work = {
         let (host, key) = (Arc::clone(host), key.clone());
-        move || perform(&host, &key, &order)
+        move || perform(&host, &kept, &key, &order)
     };
     host.jobs.begin(volumes, task, request_id, work)
 }
 
-fn perform(host: &Host, key: &VolumeKey, order: &Order) -> Result<Done, VolumeError> {
-    let (overlays, kind) = (&host.overlays, key.overlay());
+fn perform(
+    host: &Host,
+    overlays: &Overlays,
+    key: &VolumeKey,
+    order: &Order,
+) -> Result<Done, VolumeError> {
+    let kind = key.overlay();
     let changed = |key: &VolumeKey, snapshot, trimmed_bytes| {
-        let volume = Box::new(look_at(host, key)?);
+        let volume = Box::new(look_at(host, overlays, key)?);
         Ok(Done::Changed { volume, snapshot, trimmed_bytes })
     };
     match order {
@@ -115,7 +122,7 @@ fn perform(host: &Host, key: &VolumeKey, order: &Order) -> Result<Done, VolumeEr
         }
         Order::Check => {
             let health = overlays.check(&kind)?;
-            let mut volume = look_at(host, key)?;
+            let mut volume = look_at(host, overlays, key)?;
             volume.condition = (&health).into();
             Ok(Done::Checked(Box::new(volume), health))
         }
@@ -142,11 +149,11 @@ fn perform(host: &Host, key: &VolumeKey, order: &Order) -> Result<Done, VolumeEr
 ///
 /// # Errors
 /// Something else is being done to it.
-pub fn delete(host: &Arc<Host>, key: &VolumeKey) -> Result<Arc<Job>, Busy> {
+pub fn delete(host: &Arc<Host>, kept: Arc<Overlays>, key: &VolumeKey) -> Result<Arc<Job>, Busy> {
     let work = {
-        let (host, key) = (Arc::clone(host), key.clone());
+        let key = key.clone();
         move || {
-            if !host.overlays.delete_with_snapshots(&key.overlay())? {
+            if !kept.delete_with_snapshots(&key.overlay())? {
                 return Err(StoreError::NotFound(key.overlay()).into());
             }
             tracing::info!(volume = %key, "deleted, as asked");
@@ -162,13 +169,14 @@ pub fn delete(host: &Arc<Host>, key: &VolumeKey) -> Result<Arc<Job>, Busy> {
 /// Something else is being done to its volume.
 pub fn delete_snapshot(
     host: &Arc<Host>,
+    kept: Arc<Overlays>,
     key: &VolumeKey,
     name: SnapshotName,
 ) -> Result<Arc<Job>, Busy> {
     let work = {
-        let (host, key) = (Arc::clone(host), key.clone());
+        let key = key.clone();
         move || {
-            if !host.overlays.delete_snapshot(&key.overlay(), &name)? {
+            if !kept.delete_snapshot(&key.overlay(), &name)? {
                 return Err(VolumeError::NoSnapshot { volume: key, name: name.to_string() });
             }
             tracing::info!(volume = %key, snapshot = %name, "deleted, as asked");
@@ -184,15 +192,16 @@ pub fn delete_snapshot(
 /// Something else is being done to it.
 pub fn export(
     host: &Arc<Host>,
+    kept: Arc<Overlays>,
     key: &VolumeKey,
     snapshot: Option<SnapshotName>,
     mut to: ToCaller,
 ) -> Result<Arc<Job>, Busy> {
     let work = {
-        let (host, key) = (Arc::clone(host), key.clone());
+        let key = key.clone();
         move || {
             let source = CopySource { kind: key.overlay(), snapshot };
-            host.overlays.export(&source, &mut to)?;
+            kept.export(&source, &mut to)?;
             to.finish().map(Done::Exported).map_err(VolumeError::CallerGone)
         }
     };
@@ -204,14 +213,19 @@ pub fn export(
 ///
 /// # Errors
 /// Something else is being done to it.
-pub fn import(host: &Arc<Host>, key: &VolumeKey, mut from: FromCaller) -> Result<Arc<Job>, Busy> {
+pub fn import(
+    host: &Arc<Host>,
+    kept: Arc<Overlays>,
+    key: &VolumeKey,
+    mut from: FromCaller,
+) -> Result<Arc<Job>, Busy> {
     let work = {
         let (host, key) = (Arc::clone(host), key.clone());
         move || {
             let limit = OverlaySize::from_mib(MAX_SIZE_MIB)?;
-            host.overlays.import(&key.overlay(), &mut from, limit)?;
+            kept.import(&key.overlay(), &mut from, limit)?;
             tracing::info!(volume = %key, "imported");
-            let volume = Box::new(look_at(&host, &key)?);
+            let volume = Box::new(look_at(&host, &kept, &key)?);
             Ok(Done::Changed { volume, snapshot: None, trimmed_bytes: 0 })
         }
     };

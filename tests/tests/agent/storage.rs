@@ -2,10 +2,12 @@
 
 use std::{
     io::{ErrorKind, Write as _},
+    os::fd::AsRawFd as _,
     path::Path,
 };
 
 use anyhow::{Context as _, ensure};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rolltop_proto::v1::{
     DeleteVolumeRequest, DesktopState, GetFenceRequest, GetHostRequest, ListVolumesRequest,
     OverlaySpec, StartHostDesktopRequest,
@@ -14,7 +16,7 @@ use rolltop_tests::{agent::Agent, client};
 use tonic::Code;
 
 use crate::{
-    stage::{Stage, attempt, demo, host, kept, shell},
+    stage::{Skipped, Stage, attempt, demo, eventually, host, kept, shell},
     volumes::overlay,
 };
 
@@ -101,6 +103,80 @@ pub(crate) async fn what_is_kept_has_a_name_of_its_own(stage: &Stage) -> anyhow:
     std::fs::rename(&away, &kept)?;
     ensure!(told(Some(&kept)).await? == shared);
     Ok(std::fs::remove_dir_all(&kept)?)
+}
+
+/// A file system whose server never answers, as one over NFS that has gone:
+/// FUSE, with nobody who reads the kernel's questions.
+struct Silent<'a> {
+    dir: &'a Path,
+    questions: Option<std::fs::File>,
+}
+
+impl<'a> Silent<'a> {
+    fn mount(dir: &'a Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let needed = || Skipped { needed: "FUSE in the kernel (/dev/fuse)".into() };
+        let questions = std::fs::File::options().read(true).write(true).open("/dev/fuse");
+        let questions = questions.map_err(|_| needed())?;
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", questions.as_raw_fd());
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(Some("silent"), dir, Some("fuse"), flags, Some(options.as_str()))
+            .map_err(|_| needed())?;
+        Ok(Self { dir, questions: Some(questions) })
+    }
+}
+
+impl Drop for Silent<'_> {
+    fn drop(&mut self) {
+        // With nobody left who could answer, what waits gets an error.
+        drop(self.questions.take());
+        if let Err(error) = umount2(self.dir, MntFlags::MNT_DETACH) {
+            eprintln!("{} stays mounted: {error}", self.dir.display());
+        }
+    }
+}
+
+pub(crate) async fn storage_that_is_silent_holds_up_only_what_is_kept_there(
+    stage: &Stage,
+) -> anyhow::Result<()> {
+    let dir = stage.dir().join("kept-silent");
+    let silent = Silent::mount(&dir)?;
+    let mut settings = stage.settings()?;
+    settings.more.insert("kept_dir".into(), dir.to_string_lossy().into_owned().into());
+    let mut nfs = toml::Table::new();
+    nfs.insert("deadline_ms".into(), 300.into());
+    settings.more.insert("nfs".into(), nfs.into());
+    // It serves all the same.
+    let agent = Agent::start(settings).await?;
+    let (mut api, mut disks) = (agent.api().await?, agent.storage().await?);
+    let info = api.get_host(GetHostRequest::default()).await?.into_inner();
+    ensure!(info.storage_id.is_empty(), "nobody can know its name: {}", info.storage_id);
+    client::start(&mut api, demo(1)).await?;
+    // Many that want it wait with one thread, and none for long.
+    for number in 2..6 {
+        let refused = attempt(&mut api, kept(number, 1, "alice")).await?;
+        let failure = refused.failure.context("started from storage that is silent")?;
+        ensure!(failure.code == "STORAGE_UNREACHABLE", "{failure:?}");
+        ensure!(failure.reason.contains("kept_dir"), "{failure:?}");
+    }
+    let asked = disks.list_volumes(ListVolumesRequest::default()).await;
+    let refused = asked.err().context("storage that is silent was listed")?;
+    ensure!(refused.code() == Code::Unavailable, "{refused}");
+    ensure!(shell(&mut api, 1, "echo here").await? == "here\n");
+    drop(silent);
+    // It is found when it is back, without the agent being started again.
+    eventually("its storage is back", async || {
+        let asked = disks.clone().list_volumes(ListVolumesRequest::default()).await;
+        Ok(asked.is_ok())
+    })
+    .await?;
+    client::start(&mut api, kept(6, 1, "alice")).await?;
+    let info = api.get_host(GetHostRequest::default()).await?.into_inner();
+    ensure!(!info.storage_id.is_empty());
+    client::stop(&mut api, 6, 1).await?;
+    client::stop(&mut api, 1, 1).await?;
+    agent.purge().await?;
+    Ok(std::fs::remove_dir_all(&dir)?)
 }
 
 pub(crate) async fn only_an_explicit_call_deletes(stage: &Stage) -> anyhow::Result<()> {
