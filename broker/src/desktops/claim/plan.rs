@@ -50,10 +50,8 @@ impl Desktops {
         let overlay_mib = if pool.persistent { 0 } else { pool.overlay_size_mib };
         let new_overlay_mib = demand.new_overlay_mib.saturating_sub(overlay_mib);
         let given = Demand { new_overlay_mib, ..demand.clone() };
-        let pinned: Option<Vec<HostFacts>> = facts
-            .pinned
-            .as_ref()
-            .map(|host| draft.host(host).map(HostFacts::clone).into_iter().collect());
+        let pinned: Option<Vec<HostFacts>> =
+            facts.pinned.as_ref().map(|host| draft.host(host).cloned().into_iter().collect());
         let warm = self
             .choose_warm(pool, draft, &given, seed)
             .filter(|warm| facts.pinned.as_ref().is_none_or(|host| *host == warm.record.host));
