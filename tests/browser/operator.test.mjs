@@ -137,7 +137,16 @@ describe("the operators' pages", { timeout: 300_000 }, () => {
       await portal.by("user-save").click();
       const row = portal.by(`users-row-${auditor.name}`);
       await row.getByText(fullName).waitFor();
-      await portal.by(`open-${auditor.name}`).click();
+      // By the keyboard alone, there and back.
+      await portal.by(`open-${auditor.name}`).focus();
+      await portal.page.keyboard.press("Enter");
+      await portal.by("user-dialog").waitFor();
+      await portal.page.keyboard.press("Escape");
+      await portal.by("user-dialog").waitFor({ state: "detached" });
+      await eventually("the row has the focus again", () =>
+        portal.page.evaluate((id) => document.activeElement?.dataset.testid === id, `open-${auditor.name}`),
+      );
+      await portal.page.keyboard.press("Enter");
       await portal.by("user-unlock").click();
       await portal.by("user-done").getByText("knew of no wrong passwords").waitFor();
       await portal.by("user-role-of").selectOption("auditor");

@@ -1,5 +1,5 @@
 import type { ComponentChildren, VNode } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 interface DialogProps {
   title: string;
@@ -7,14 +7,34 @@ interface DialogProps {
   children: ComponentChildren;
 }
 
+/** What had the focus before the first dialog came: it gets it back after the last one, since one may follow another. */
+let opener: HTMLElement | undefined;
+
+function rememberOpener(): void {
+  const { activeElement } = document;
+  const outside = activeElement instanceof HTMLElement && activeElement !== document.body && activeElement.closest("dialog") === null;
+  if (outside) opener = activeElement;
+}
+
+function giveFocusBack(): void {
+  if (document.querySelector("dialog[open]") !== null) return;
+  if (opener?.isConnected) opener.focus();
+  opener = undefined;
+}
+
 /** A modal dialog: the browser keeps the focus inside and Escape closes it. */
 export function Dialog({ title, onClose, children }: DialogProps): VNode {
   const dialog = useRef<HTMLDialogElement>(null);
   const titleId = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const element = dialog.current;
+    rememberOpener();
     element?.showModal();
-    return () => element?.close();
+    return () => {
+      element?.close();
+      // Not before this one is gone, and the next one is there.
+      setTimeout(giveFocusBack);
+    };
   }, []);
   return (
     <dialog
