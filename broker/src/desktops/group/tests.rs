@@ -3,6 +3,7 @@ mod claimers;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -16,9 +17,9 @@ use crate::{
     names::HostName,
     state::{
         self, CapacityRecord, CounterRecord, DesktopRecord, LimitsRecord, NumberRecord,
-        PoolUseRecord,
+        PoolUseRecord, keys,
     },
-    store::{EmbeddedStore, Entry, LeaseId, MAX_VALUE_BYTES, Scan, Store, Watch},
+    store::{Commit, EmbeddedStore, Entry, LeaseId, MAX_VALUE_BYTES, Scan, Store, Watch},
 };
 
 /// A store whose commits wait for a permit each, and may be left unanswered.
@@ -175,9 +176,22 @@ async fn those_that_wait_share_a_transaction_and_its_doubt() {
     assert!(others.iter().all(|claim| matches!(claim, Ok(Claim::New(_)))), "{others:?}");
     assert_eq!(commits(), 2, "20 claims");
 
-    // It is applied, and nobody knows: each is told just that, and finds out.
+    // It is applied, and nobody knows: who was in it is told just that, and finds out.
+    // Who waited meanwhile was not in it.
+    close(&store);
     store.unanswered.store(1, Ordering::SeqCst);
-    let told = desktops.claim(&waiting[21]).await.unwrap_err();
+    let later = async {
+        until(|| commits() == 1).await;
+        desktops.claim(&waiting[23]).await
+    };
+    let open = async {
+        until(|| desktops.inner.group.queue.len() == 1).await;
+        store.gate.add_permits(1000);
+    };
+    let (told, later, ()) = tokio::join!(desktops.claim(&waiting[21]), later, open);
+    let told = told.unwrap_err();
+    let later = later.unwrap_err();
+    assert!(matches!(later, DesktopError::Store(StoreError::Unavailable { .. })), "{later}");
     let unknown = |error: &DesktopError| {
         matches!(error, DesktopError::Store(StoreError::Indeterminate { .. }))
     };
