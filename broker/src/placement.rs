@@ -13,6 +13,7 @@ mod score;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use filter::{NoRoom, Reason, lacks_image, suits};
+use rolltop_proto::v1::HostInfo;
 pub use score::Score;
 
 use crate::{
@@ -202,11 +203,14 @@ pub fn seed_of(desktop: &str, epoch: u64) -> u64 {
     mix(epoch, desktop)
 }
 
-/// The highest number a network such as "10.77.0.0/16" has an address for;
-/// network, gateway and broadcast address are no desktop's. 0 if it cannot be
-/// read.
-pub fn highest_number(network: &str) -> u32 {
-    let bits = network.split_once('/').and_then(|(_, prefix)| prefix.parse::<u32>().ok());
+/// The highest number a host has room for. Agents that do not tell it have a
+/// network such as "10.77.0.0/16", of which network, gateway and broadcast address
+/// are no desktop's; 0 if that cannot be read.
+pub fn highest_number(host: &HostInfo) -> u32 {
+    if host.highest_number > 0 {
+        return host.highest_number;
+    }
+    let bits = host.network.split_once('/').and_then(|(_, prefix)| prefix.parse::<u32>().ok());
     let addresses =
         bits.and_then(|prefix| 32_u32.checked_sub(prefix)).and_then(|bits| 1_u64.checked_shl(bits));
     u32::try_from(addresses.unwrap_or(0).saturating_sub(3)).unwrap_or(u32::MAX)

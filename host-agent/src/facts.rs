@@ -14,6 +14,7 @@ pub fn host_info(host: &Host) -> io::Result<v1::HostInfo> {
     let memory = Memory::read()?;
     // None as long as it has been silent since the agent began.
     let kept = host.keep.once_opened();
+    let addresses = &host.config.network.addresses;
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let cpus = std::thread::available_parallelism()?.get() as u64;
     Ok(v1::HostInfo {
@@ -26,7 +27,11 @@ pub fn host_info(host: &Host) -> io::Result<v1::HostInfo> {
         overlay_free_bytes: signed(host.overlay_free_bytes()?),
         desktops: signed(host.registry.len() as u64),
         max_desktops: signed(host.registry.max_desktops() as u64),
-        network: host.config.network.addresses.network().to_string(),
+        network: addresses
+            .ranges()
+            .first()
+            .map_or_else(String::new, |range| range.network().to_string()),
+        highest_number: addresses.last_desktop(),
         runtime: host.runtimes.default_name().to_owned(),
         storage_id: kept.as_ref().map_or_else(String::new, |kept| kept.storage_id().to_string()),
         storage_shared: kept.is_some_and(|kept| kept.is_shared()),

@@ -6,7 +6,7 @@ mod log;
 mod service;
 
 use std::{
-    io::{BufRead as _, Read as _},
+    io::{BufRead as _, Read as _, Write as _},
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -15,6 +15,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use rolltop_host_agent::{
+    address::{Format, export},
     check::{self, Verdict},
     config::Config,
     credentials::{Enrolment, enrol},
@@ -78,6 +79,22 @@ enum Command {
         #[arg(long, value_name = "URL")]
         endpoint: Option<String>,
     },
+    /// Print which addresses desktops have by their numbers: for DHCP servers,
+    /// firewalls and /etc/hosts, before there is any desktop.
+    Addresses {
+        /// For whom.
+        #[arg(long, value_enum, default_value_t = Format::Hosts)]
+        format: Format,
+        /// The first number.
+        #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+        from: u32,
+        /// The last number [default: the most desktops of this host].
+        #[arg(long, value_name = "NUMBER")]
+        to: Option<u32>,
+        /// What stands before the number in a desktop's name.
+        #[arg(long, value_name = "TEXT", default_value = "desktop-", value_parser = host_name)]
+        prefix: String,
+    },
     /// Say, thing by thing, whether this machine can do the job, and how to mend
     /// what is missing. Ends with a rehearsal: a small desktop comes up, logs out
     /// and is taken down. Safe beside a running agent.
@@ -111,6 +128,17 @@ fn main() -> ExitCode {
     }
     if let Some(Command::Check { json }) = arguments.command {
         return tell_check(&config, json);
+    }
+    if let Some(Command::Addresses { format, from, to, prefix }) = &arguments.command {
+        let plan = &config.network.addresses;
+        let to = to.unwrap_or(config.max_desktops.min(plan.last_desktop()));
+        return match export(plan, *from..=to, prefix, *format) {
+            Ok(text) => write_out(&text),
+            Err(error) => {
+                eprintln!("rolltop-agent: {error}");
+                ExitCode::FAILURE
+            }
+        };
     }
     if let Some(Command::Enrol { broker, token, endpoint }) = arguments.command {
         return match become_host(&config, broker, token, endpoint) {
@@ -160,6 +188,27 @@ async fn become_host(
     let at = enrol(config, &Enrolment { broker, token, endpoint }).await?;
     println!("{} is a host now; brokers look for its agent at {at}", config.name);
     Ok(())
+}
+
+/// Whoever reads it may have seen enough.
+fn write_out(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// What the names of desktops can begin with, so that nothing else ends up in
+/// other programs' configuration.
+fn host_name(text: &str) -> Result<String, String> {
+    let fits = text.len() <= 48
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && text.bytes().next().is_some_and(|first| first.is_ascii_alphabetic());
+    if fits {
+        Ok(text.into())
+    } else {
+        Err("write a letter, then letters, digits and `-`, 48 at most".into())
+    }
 }
 
 fn tell_check(config: &Config, json: bool) -> ExitCode {

@@ -130,7 +130,7 @@ impl Host {
         let addresses = self.config.network.addresses.addresses(record.number)?;
         Ok(View {
             mac: addresses.mac,
-            ip: addresses.ip,
+            ips: addresses.ips(),
             overlay: overlay_kind(&record)?,
             home_volume: record.home.as_ref().map(Home::volume).transpose()?.flatten(),
             record,

@@ -79,13 +79,13 @@ pub async fn recover(host: &Arc<Host>) -> Result<Recovered, NetworkError> {
 /// Puts the adopted into the packet filter, and nobody else.
 async fn wall_in(host: &Host) -> Result<(), NetworkError> {
     let members = host.registry.all().into_iter().map(|desktop| {
-        let View { record, mac, ip, .. } = desktop.view();
+        let View { record, mac, ips, .. } = desktop.view();
         let egress = Egress::parse(&record.egress).unwrap_or_else(|errors| {
             // Changed by hand. Nothing is opened by mistake.
             error!(number = %record.number, ?errors, "the record's network policy cannot be read: nothing may leave");
             Egress::none()
         });
-        Member { link: link_name(record.number), mac, ip, egress }
+        Member { link: link_name(record.number), mac, ips, egress }
     });
     host.network.wall_in(members.collect()).await
 }

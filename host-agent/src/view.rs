@@ -1,7 +1,7 @@
 //! What others see of a desktop: a snapshot, replaced as a whole whenever
 //! something changes.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use rolltop_overlay::OverlayKind;
 
@@ -57,8 +57,8 @@ pub struct View {
     pub record: Record,
     /// Its hardware address.
     pub mac: Mac,
-    /// Its address.
-    pub ip: Ipv4Addr,
+    /// Its addresses, IPv4 first.
+    pub ips: Vec<IpAddr>,
     /// Which overlay it has.
     pub overlay: OverlayKind,
     /// The home volume it has beside that.

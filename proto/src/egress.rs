@@ -2,7 +2,11 @@
 //! (the form of `NetworkPolicy.egress`) and as values. Broker, agent and command
 //! line read them here, so that they agree.
 
-use std::{fmt, net::Ipv4Addr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
 
 use thiserror::Error;
 
@@ -41,11 +45,11 @@ pub enum Destination {
     All,
     /// The host's own address on the desktops' network.
     Host,
-    /// A network; with prefix 32 one machine, which may be the host.
+    /// A network; of the longest prefix one machine, which may be the host.
     Network {
         /// First address.
-        base: Ipv4Addr,
-        /// 0 to 32.
+        base: IpAddr,
+        /// 0 to 32, or to 128 for IPv6.
         prefix: u8,
     },
 }
@@ -98,7 +102,7 @@ pub enum RuleError {
     Form,
     /// Not a destination.
     #[error(
-        "`{0}` is no destination: `all`, `host`, an IPv4 address, or a network such as 10.0.0.0/8"
+        "`{0}` is no destination: `all`, `host`, an IP address, or a network such as 10.0.0.0/8 or fd00::/8"
     )]
     Destination(String),
     /// Bits behind the prefix.
@@ -214,6 +218,17 @@ impl fmt::Display for Rule {
 
 // === impl Destination ===
 
+impl Destination {
+    /// Whether it is a single address.
+    pub fn is_one_machine(self) -> bool {
+        matches!(self, Self::Network { base, prefix } if prefix == longest_prefix(base))
+    }
+}
+
+fn longest_prefix(address: IpAddr) -> u8 {
+    if address.is_ipv6() { 128 } else { 32 }
+}
+
 impl FromStr for Destination {
     type Err = RuleError;
 
@@ -224,11 +239,27 @@ impl FromStr for Destination {
             _ => {}
         }
         let bad = || RuleError::Destination(shown(text));
-        let (address, prefix) = text.split_once('/').unwrap_or((text, "32"));
-        let address: Ipv4Addr = address.parse().map_err(|_| bad())?;
-        let prefix: u8 = prefix.parse().ok().filter(|prefix| *prefix <= 32).ok_or_else(bad)?;
-        let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-        let base = Ipv4Addr::from_bits(address.to_bits() & mask);
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| bad())?;
+        let longest = longest_prefix(address);
+        let prefix = match prefix {
+            None => longest,
+            Some(text) => text.parse().ok().filter(|prefix| *prefix <= longest).ok_or_else(bad)?,
+        };
+        let behind = u32::from(longest - prefix);
+        let base: IpAddr = match address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(behind).unwrap_or(0);
+                Ipv4Addr::from_bits(address.to_bits() & mask).into()
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(behind).unwrap_or(0);
+                Ipv6Addr::from_bits(address.to_bits() & mask).into()
+            }
+        };
         let meant = Self::Network { base, prefix };
         if base == address {
             Ok(meant)
@@ -243,7 +274,7 @@ impl fmt::Display for Destination {
         match self {
             Self::All => f.write_str("all"),
             Self::Host => f.write_str("host"),
-            Self::Network { base, prefix: 32 } => base.fmt(f),
+            Self::Network { base, .. } if self.is_one_machine() => base.fmt(f),
             Self::Network { base, prefix } => write!(f, "{base}/{prefix}"),
         }
     }
@@ -289,6 +320,11 @@ mod tests {
             ("deny 0.0.0.0/0 udp 8000-8000", "deny 0.0.0.0/0 udp 8000"),
             ("deny 192.0.2.7 tcp 1-65535", "deny 192.0.2.7 tcp 1-65535"),
             ("allow all udp", "allow all udp"),
+            ("allow ::1/128", "allow ::1"),
+            ("deny FD00::/8 tcp 22", "deny fd00::/8 tcp 22"),
+            ("deny ::/0 icmp", "deny ::/0 icmp"),
+            // Not one machine, however short it looks.
+            ("deny 2001:db8::/32", "deny 2001:db8::/32"),
         ] {
             let rule: Rule = text.parse().unwrap();
             assert_eq!(rule.to_string(), spelling);
@@ -304,7 +340,8 @@ mod tests {
         {
             assert_eq!(fault(text), RuleError::Form, "{text:?}");
         }
-        for destination in ["any", "10.0.0.0/33", "10.0.0/8", "10.0.0.0/", "::1", "1.2.3.4/-1"] {
+        for destination in ["any", "10.0.0.0/33", "10.0.0/8", "10.0.0.0/", "::1/129", "1.2.3.4/-1"]
+        {
             let text = format!("allow {destination}");
             assert_eq!(fault(&text), RuleError::Destination(destination.into()));
         }
@@ -314,6 +351,7 @@ mod tests {
         }
         assert_eq!(fault("allow all gre"), RuleError::Protocol("gre".into()));
         assert!(fault("allow 10.1.0.0/8").to_string().ends_with("write 10.0.0.0/8"));
+        assert!(fault("allow fd00:1::/16").to_string().ends_with("write fd00::/16"));
     }
 
     #[test]

@@ -269,10 +269,19 @@ fn of_many_hosts_the_one_that_fits_is_found_and_seeds_spread() {
 
 #[test]
 fn the_network_bounds_the_numbers() {
-    assert_eq!(highest_number("10.77.0.0/16"), 65_533);
-    assert_eq!(highest_number("10.77.0.0/24"), 253);
+    let of = |network: &str, told: u32| {
+        highest_number(&HostInfo {
+            network: network.into(),
+            highest_number: told,
+            ..HostInfo::default()
+        })
+    };
+    assert_eq!(of("10.77.0.0/16", 0), 65_533);
+    assert_eq!(of("10.77.0.0/24", 0), 253);
+    assert_eq!(of("10.77.0.0/24", 100), 100, "a range within it");
+    assert_eq!(of("", 65_534), 65_534, "without a network");
     for unreadable in ["", "10.77.0.0", "x/y", "10.0.0.0/33", "10.0.0.0/31", "10.0.0.0/-1"] {
-        assert_eq!(highest_number(unreadable), 0, "{unreadable}");
+        assert_eq!(of(unreadable, 0), 0, "{unreadable}");
     }
 }
 

@@ -1,27 +1,24 @@
 //! Whether the desktops' network fits beside what the host has already.
 
-use std::{net::Ipv4Addr, path::Path};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
 
 use super::{Findings, Verdict, kernel::read};
-use crate::{address::Network, config::Config};
+use crate::{
+    address::Subnet,
+    config::{Config, Mode, NetworkConfig},
+};
 
 pub(super) fn look(root: &Path, config: &Config, findings: &mut Findings) {
-    let network = config.network.addresses.network();
-    let bridge = &config.network.bridge;
-    let taken: Vec<String> = routes(&read(root, "proc/net/route").unwrap_or_default())
-        .filter(|route| route.link != bridge && overlap(route, network))
-        .map(|route| format!("{}/{} at {}", route.base, route.prefix, route.link))
-        .collect();
-    if taken.is_empty() {
-        findings.good("addresses", format!("{network} is free"));
-    } else {
-        findings.add(
-            Verdict::Bad,
-            "addresses",
-            format!("{network} overlaps {}", taken.join(", ")),
-            "choose another network.addresses, the same on all hosts",
-        );
+    let network = &config.network;
+    if network.mode == Mode::None {
+        findings.good("addresses", "desktops have no links (network.mode is none)");
+        return;
     }
+    addresses(root, network, findings);
+    let bridge = &network.bridge;
     let link = root.join("sys/class/net").join(bridge);
     match (link.exists(), link.join("bridge").exists()) {
         (false, _) => findings.good("bridge", format!("{bridge} will be made")),
@@ -32,6 +29,31 @@ pub(super) fn look(root: &Path, config: &Config, findings: &mut Findings) {
             format!("{bridge} is there, but no bridge"),
             "let network.bridge name another link",
         ),
+    }
+}
+
+/// Whether other links lead to where desktops' addresses are.
+fn addresses(root: &Path, network: &NetworkConfig, findings: &mut Findings) {
+    let table = read(root, "proc/net/route").unwrap_or_default();
+    let routes: Vec<Route<'_>> =
+        routes(&table).filter(|route| route.link != network.bridge).collect();
+    for range in network.addresses.ranges() {
+        let network = range.network();
+        let taken: Vec<String> = routes
+            .iter()
+            .filter(|route| overlap(route, network))
+            .map(|route| format!("{}/{} at {}", route.base, route.prefix, route.link))
+            .collect();
+        if taken.is_empty() {
+            findings.good("addresses", format!("{network} is free"));
+        } else {
+            findings.add(
+                Verdict::Bad,
+                "addresses",
+                format!("{network} overlaps {}", taken.join(", ")),
+                "choose another network.addresses, the same on all hosts",
+            );
+        }
     }
 }
 
@@ -55,10 +77,11 @@ fn routes(table: &str) -> impl Iterator<Item = Route<'_>> {
     })
 }
 
-fn overlap(route: &Route<'_>, network: Network) -> bool {
+fn overlap(route: &Route<'_>, network: Subnet) -> bool {
+    let IpAddr::V4(base) = network.base() else { return false };
     let shorter = route.prefix.min(network.prefix());
     let mask = u32::MAX.checked_shl(32 - u32::from(shorter)).unwrap_or(0);
-    u32::from(route.base) & mask == u32::from(network.base()) & mask
+    u32::from(route.base) & mask == u32::from(base) & mask
 }
 
 #[cfg(test)]

@@ -155,7 +155,7 @@ mod tests {
             ("kept_dir = '/srv'", "kept_dir"),
             ("kept_sharing = 'shared'", "kept_sharing"),
             ("images = '/srv'", "images"),
-            ("[network]\nnat = false", "[network]"),
+            ("[network]\nmode = 'routed'", "[network]"),
             ("[metrics]\nlisten = '127.0.0.1:1'", "metrics.listen"),
             ("[log]\njson = true", "log.json"),
         ];

@@ -2,25 +2,20 @@
 //! environment. `agent.example.toml` documents every key.
 
 mod live;
+mod network;
 mod reader;
 mod storage;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use live::{Live, fixed_differences, live_differences};
+pub use network::{Mode, NetworkConfig};
 pub use reader::Fault;
 use reader::Reader;
 use rolltop_overlay::Sharing;
 pub use storage::{NfsConfig, StoreLocation};
 
 use crate::{
-    address::{AddressError, AddressPlan, Network},
     apparmor,
     extra::ExtraDir,
     storage::{IdentityMaps, UnmappedHomes},
@@ -29,9 +24,6 @@ use crate::{
 /// Environment variables that override keys begin with this:
 /// `ROLLTOP_AGENT_NETWORK_BRIDGE` for `network.bridge`.
 const ENV_PREFIX: &str = "ROLLTOP_AGENT_";
-
-/// Ids below this belong to the host's own users.
-const FIRST_FREE_ID: u32 = 65_536;
 
 /// Everything an operator can set, as it was when the agent began; for what can
 /// change while it runs, ask [`crate::host::Host::live`].
@@ -103,19 +95,6 @@ pub struct Listen {
     pub key: PathBuf,
 }
 
-/// How desktops are joined to the world.
-#[derive(Clone, Debug)]
-pub struct NetworkConfig {
-    /// The bridge; made if missing.
-    pub bridge: String,
-    /// Number to address.
-    pub addresses: AddressPlan,
-    /// Masquerade packets that leave by another link than the bridge.
-    pub nat: bool,
-    /// Name servers written into desktops; empty: the host's own.
-    pub dns: Vec<Ipv4Addr>,
-}
-
 /// Which program makes containers.
 #[derive(Clone, Debug)]
 pub struct Runtimes {
@@ -173,7 +152,7 @@ impl Config {
             max_desktops: r.value("max_desktops", 500, number(1, 60_000)),
             home_parents: r.list("homes.parents", Vec::new(), plain_path),
             unmapped_homes: storage::unmapped_homes(&mut r),
-            network: network(&mut r),
+            network: network::network(&mut r),
             cgroup_parent: r.value("cgroup_parent", "rolltop".into(), name),
             runtimes: runtimes(&mut r),
             apparmor: r.value("apparmor_profile", apparmor::Wanted::WhereLoaded, apparmor_profile),
@@ -212,25 +191,6 @@ fn listen(r: &mut Reader<'_>) -> Option<Listen> {
             );
             None
         }
-    }
-}
-
-fn network(r: &mut Reader<'_>) -> NetworkConfig {
-    let network = r.value("network.addresses", Network::DEFAULT, |text| {
-        text.parse().map_err(|e: AddressError| format!("cannot be used: {e}"))
-    });
-    let gateway = r.optional("network.gateway", ipv4);
-    let first_id = r.value("network.first_id", FIRST_FREE_ID, number(FIRST_FREE_ID, 1 << 31));
-    let addresses = AddressPlan::new(network, gateway, first_id).unwrap_or_else(|error| {
-        let value = gateway.map_or_else(String::new, |given| given.to_string());
-        r.fault("network.gateway", value, format!("cannot be used: {error}"));
-        AddressPlan::with_last_gateway(network, first_id)
-    });
-    NetworkConfig {
-        bridge: r.value("network.bridge", "rolltop0".into(), link_name),
-        nat: r.value("network.nat", true, boolean),
-        dns: r.list("network.dns", Vec::new(), ipv4),
-        addresses,
     }
 }
 
@@ -309,31 +269,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "is not an address and port such as 127.0.0.1:7443".into())
 }
 
-fn ipv4(text: &str) -> Result<Ipv4Addr, String> {
-    text.parse().map_err(|_| "is not an IPv4 address".into())
-}
-
 fn name(text: &str) -> Result<String, String> {
     let fits = (1..=63).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !text.starts_with('-');
     if fits { Ok(text.into()) } else { Err("is not 1 to 63 of a-z, 0-9 and `-`".into()) }
-}
-
-/// The kernel's rule for link names (`dev_valid_name`), and no `rt7`, which
-/// would be a desktop's. Nor what means something to `nft` in a name.
-fn link_name(text: &str) -> Result<String, String> {
-    let fits = (1..=15).contains(&text.len())
-        && text != "."
-        && text != ".."
-        && text.bytes().all(|b| b.is_ascii_graphic() && !b"/:*\"\\".contains(&b))
-        && crate::address::number_of_link(text).is_none();
-    if fits {
-        Ok(text.into())
-    } else {
-        Err("is not a link name: 1 to 15 printable bytes without any of `/:*\"\\`, not rt and a number"
-            .into())
-    }
 }
 
 impl std::error::Error for BadConfig {}
@@ -360,7 +300,7 @@ mod tests {
         assert_eq!(config.listen.unwrap().address.port(), 7443);
         // Every key is shown, so that none is undocumented.
         let shown = text.lines().filter(|line| line.contains(" = ")).count();
-        assert_eq!(shown, 42, "a key was added or removed: mend agent.example.toml");
+        assert_eq!(shown, 44, "a key was added or removed: mend agent.example.toml");
     }
 
     #[test]
@@ -415,14 +355,5 @@ mod tests {
     fn half_of_a_listener_is_a_fault() {
         let error = read("[listen]\naddress = '127.0.0.1:7443'").unwrap_err();
         assert_eq!(error.0[0].key, "listen");
-    }
-
-    #[test]
-    fn a_gateway_outside_of_the_network_is_a_fault() {
-        let error = read("[network]\ngateway = '10.78.0.1'").unwrap_err();
-        assert!(
-            error.to_string().contains("10.78.0.1 is not a usable address of 10.77.0.0/16"),
-            "{error}"
-        );
     }
 }

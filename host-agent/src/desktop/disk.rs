@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, DirBuilder},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     os::unix::fs::{DirBuilderExt as _, chown},
     path::Path,
     time::Duration,
@@ -192,7 +192,7 @@ fn write_bundle(
     if let Some(init) = spec.process_mut() {
         host.confinement.confine(init);
     }
-    write_names(&dir, &request.label, addresses.ip)?;
+    write_names(&dir, &request.label, &addresses.ips())?;
     let machine = match &request.account {
         Some(_) => request.label.clone(),
         // Not yet anybody's, and unlike any other.
@@ -205,11 +205,18 @@ fn write_bundle(
 
 /// What a desktop with this label calls itself. The files are bound into its
 /// container: what is there is written over, not replaced.
-pub(super) fn write_names(dir: &Path, label: &str, ip: Ipv4Addr) -> Result<(), StepError> {
+pub(super) fn write_names(dir: &Path, label: &str, ips: &[IpAddr]) -> Result<(), StepError> {
     let host_name = host_name(label);
     write(&dir.join("hostname"), format!("{host_name}\n"))?;
-    let hosts = format!("127.0.0.1 localhost\n::1 localhost\n{ip} {host_name}\n");
-    write(&dir.join("hosts"), hosts)
+    write(&dir.join("hosts"), hosts(&host_name, ips))
+}
+
+/// One without a link knows itself by its loopback.
+fn hosts(host_name: &str, ips: &[IpAddr]) -> String {
+    let alone = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
+    let own = if ips.is_empty() { &alone } else { ips };
+    let own = own.iter().map(|ip| format!("{ip} {host_name}\n"));
+    ["127.0.0.1 localhost\n".into(), "::1 localhost\n".into()].into_iter().chain(own).collect()
 }
 
 /// The same desktop is the same machine to its programs, each time.

@@ -220,7 +220,7 @@ pub(crate) mod tests {
                 started_at: 0,
             },
             mac: Mac([0; 6]),
-            ip: std::net::Ipv4Addr::LOCALHOST,
+            ips: Vec::new(),
             overlay: rolltop_overlay::OverlayKind::Volatile(number),
             home_volume: None,
             marks: Vec::new(),

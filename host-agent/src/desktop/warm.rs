@@ -146,7 +146,7 @@ async fn steps(
         desktop.mark(Phase::Disk, true);
     }
     *at = Phase::Session;
-    let ip = desktop.view().ip;
+    let ips = desktop.view().ips;
     let init = held(&base.init)?;
     let own_init = base.own_init.is_some();
     {
@@ -158,7 +158,7 @@ async fn steps(
             let user = ids.container_map().outer(seat.account.uid);
             disk::give_display_dir(&paths, user.ok_or(home::HomeError::Names)?)?;
             let bundle = paths.bundle();
-            disk::write_names(&bundle, &seat.label, ip)?;
+            disk::write_names(&bundle, &seat.label, &ips)?;
             // An image's own init knows which machine it is since it booted.
             if !own_init {
                 disk::write_machine_id(&bundle, &seat.label)?;

@@ -32,7 +32,8 @@ pub(super) fn desktop(view: &View, measured: Measured) -> v1::HostDesktop {
         image: record.image.clone(),
         version: record.version.clone(),
         mac: view.mac.to_string(),
-        ip: view.ip.to_string(),
+        ip: ip(view, false),
+        ip6: ip(view, true),
         init_pid: record.init.map_or(0, |init| init.pid),
         started_at: Some(Timestamp { seconds: signed(record.started_at), nanos: 0 }),
         overlay: Some(v1::OverlayInfo {
@@ -53,6 +54,12 @@ pub(super) fn desktop(view: &View, measured: Measured) -> v1::HostDesktop {
             .then(|| v1::NetworkPolicy { egress: record.egress.clone() }),
         warm: record.account.is_none(),
     }
+}
+
+/// Its address of one family; empty without one.
+fn ip(view: &View, ipv6: bool) -> String {
+    let found = view.ips.iter().find(|ip| ip.is_ipv6() == ipv6);
+    found.map_or_else(String::new, ToString::to_string)
 }
 
 fn home(home: &Home) -> v1::HomeSpec {

@@ -4,7 +4,7 @@
 //! such address makes browsers on that machine drop the requests they have
 //! under way (Chromium: `ERR_NETWORK_CHANGED`).
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use nix::errno::Errno;
 use rtnetlink::{
@@ -45,4 +45,9 @@ pub(super) fn deafen(name: &str) -> Result<(), NetworkError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(NetworkError::io("write", path, source)),
     }
+}
+
+/// Whether the kernel knows IPv6.
+pub(super) fn is_here() -> bool {
+    Path::new("/proc/sys/net/ipv6").exists()
 }

@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::AsRawFd as _,
     thread,
 };
@@ -24,7 +24,7 @@ use rtnetlink::{
 };
 use tokio::task::JoinHandle;
 
-use super::{NetworkError, WallsError, ipv6, is_errno};
+use super::{NetworkError, WallsError, bridge::Bridge, ipv6, is_errno};
 use crate::address::{Addresses, number_of_link};
 
 /// Index of the loopback link in every network namespace.
@@ -34,13 +34,12 @@ const ETH0: u32 = 2;
 
 pub(super) async fn attach(
     handle: &Handle,
-    bridge: u32,
+    Bridge { index: bridge, mtu }: Bridge,
     addresses: &Addresses,
     init: i32,
     admitted: impl Future<Output = Result<(), WallsError>>,
 ) -> Result<(), NetworkError> {
-    let path = format!("/proc/{init}/ns/net");
-    let namespace = File::open(&path).map_err(|source| NetworkError::io("open", path, source))?;
+    let namespace = namespace_of(init)?;
 
     // The peer is born inside the namespace: moving it there later waits for
     // the kernel to settle and takes ten times as long. Neither end is set up in
@@ -50,10 +49,12 @@ pub(super) async fn attach(
         .name("eth0".to_owned())
         .index(ETH0)
         .address(addresses.mac.0.to_vec())
+        .mtu(mtu)
         .setns_by_fd(namespace.as_raw_fd())
         .build();
     let pair = LinkMessageBuilder::<LinkVeth>::new(&addresses.link, "eth0")
         .controller(bridge)
+        .mtu(mtu)
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
         .build();
     let link = addresses.link.as_str();
@@ -66,9 +67,26 @@ pub(super) async fn attach(
     admitted?;
 
     let outside = wall_off(handle, addresses);
-    let inside = configure_inside(&namespace, addresses);
+    let inside =
+        inside(&namespace, &addresses.link, async |handle| set_up_inside(handle, addresses).await);
     tokio::try_join!(outside, inside)?;
     Ok(())
+}
+
+/// Gives the network of process `init` its loopback and nothing else.
+pub(super) async fn loopback_alone(addresses: &Addresses, init: i32) -> Result<(), NetworkError> {
+    let namespace = namespace_of(init)?;
+    inside(&namespace, &addresses.link, async |handle| {
+        up(handle, LOOPBACK)
+            .await
+            .map_err(NetworkError::netlink("set up the loopback of", &addresses.link))
+    })
+    .await
+}
+
+fn namespace_of(init: i32) -> Result<File, NetworkError> {
+    let path = format!("/proc/{init}/ns/net");
+    File::open(&path).map_err(|source| NetworkError::io("open", path, source))
 }
 
 /// No way from port to port, and only the desktop's own hardware address; up
@@ -101,44 +119,61 @@ async fn wall_off(handle: &Handle, addresses: &Addresses) -> Result<(), NetworkE
         .await
         .map_err(NetworkError::netlink("isolate bridge port", name))?;
     ipv6::no_address(handle, index, name).await?;
-    let up = LinkUnspec::new_with_index(index).up().build();
     fail_points::pass("wall off link");
-    handle.link().set(up).execute().await.map_err(NetworkError::netlink("set up", name))?;
+    up(handle, index).await.map_err(NetworkError::netlink("set up", name))?;
     fail_points::pass("set link up");
     Ok(())
 }
 
-async fn configure_inside(namespace: &File, addresses: &Addresses) -> Result<(), NetworkError> {
+/// Does `work` with a socket in `namespace`, which belongs to `link`.
+async fn inside(
+    namespace: &File,
+    link: &str,
+    work: impl AsyncFnOnce(&Handle) -> Result<(), NetworkError>,
+) -> Result<(), NetworkError> {
     let (handle, driver) = netlink_in(namespace)
-        .map_err(|source| NetworkError::io("enter the network of", &addresses.link, source))?;
-    let result = set_up_inside(&handle, addresses).await;
+        .map_err(|source| NetworkError::io("enter the network of", link, source))?;
+    let result = work(&handle).await;
     driver.abort();
     result
 }
 
+async fn up(handle: &Handle, index: u32) -> Result<(), rtnetlink::Error> {
+    let message = LinkUnspec::new_with_index(index).up().build();
+    handle.link().set(message).execute().await
+}
+
 async fn set_up_inside(handle: &Handle, addresses: &Addresses) -> Result<(), NetworkError> {
     let link = addresses.link.as_str();
-    let up = |index| {
-        let message = LinkUnspec::new_with_index(index).up().build();
-        handle.link().set(message).execute()
-    };
-    up(LOOPBACK).await.map_err(NetworkError::netlink("set up the loopback of", link))?;
-    handle
-        .address()
-        .add(ETH0, IpAddr::V4(addresses.ip), addresses.prefix)
-        .execute()
-        .await
-        .map_err(NetworkError::netlink("give the address to", link))?;
+    up(handle, LOOPBACK).await.map_err(NetworkError::netlink("set up the loopback of", link))?;
+    for joined in &addresses.joined {
+        handle
+            .address()
+            .add(ETH0, joined.ip, joined.prefix)
+            .execute()
+            .await
+            .map_err(NetworkError::netlink("give the address to", link))?;
+    }
     ipv6::no_address(handle, ETH0, link).await?;
     fail_points::pass("give address");
-    up(ETH0).await.map_err(NetworkError::netlink("set up the inner end of", link))?;
-    let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(addresses.gateway).build();
-    handle
-        .route()
-        .add(route)
-        .execute()
-        .await
-        .map_err(NetworkError::netlink("add the default route of", link))
+    up(handle, ETH0).await.map_err(NetworkError::netlink("set up the inner end of", link))?;
+    for joined in &addresses.joined {
+        let route = match joined.gateway {
+            IpAddr::V4(gateway) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build(),
+            IpAddr::V6(gateway) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .gateway(gateway)
+                // A link-local one says nothing of where it is.
+                .output_interface(ETH0)
+                .build(),
+        };
+        handle
+            .route()
+            .add(route)
+            .execute()
+            .await
+            .map_err(NetworkError::netlink("add the default route of", link))?;
+    }
+    Ok(())
 }
 
 /// A netlink socket that lives in `namespace`. Only the socket is made there,

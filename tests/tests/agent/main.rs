@@ -93,6 +93,7 @@ async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
         lifecycle::a_terminal_is_real,
         network::no_link_gets_an_ipv6_address,
         network::the_host_is_deaf_to_ipv6_of_desktops,
+        network::desktops_may_have_no_links,
         storage::a_persistent_overlay_keeps_files,
         storage::a_failed_start_does_not_harm_an_overlay,
         storage::an_overlay_has_one_writer,

@@ -3,10 +3,13 @@
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use rolltop_tests::client;
+use rolltop_tests::{agent::Agent, client, display};
 use serde_json::Value;
 
-use crate::stage::{Stage, demo, shell};
+use crate::{
+    crashes::murder,
+    stage::{Stage, demo, shell},
+};
 
 const BRIDGE: &str = "rolltop0";
 
@@ -47,6 +50,31 @@ pub(crate) async fn the_host_is_deaf_to_ipv6_of_desktops(stage: &Stage) -> anyho
     let setting = format!("/proc/sys/net/ipv6/conf/{BRIDGE}/disable_ipv6");
     let deaf = std::fs::read_to_string(&setting).with_context(|| setting.clone())?;
     ensure!(deaf.trim() == "1", "{setting} is {deaf}");
+    agent.purge().await
+}
+
+pub(crate) async fn desktops_may_have_no_links(stage: &Stage) -> anyhow::Result<()> {
+    let mut settings = stage.settings()?;
+    settings.more = toml::toml! {
+        [network]
+        mode = "none"
+    };
+    let before = self::links("ip", &[])?.len();
+    let agent = Agent::start(settings.clone()).await?;
+    let mut api = agent.api().await?;
+    let desktop = client::start(&mut api, demo(1)).await?.desktop;
+    ensure!(desktop.ip.is_empty() && desktop.ip6.is_empty(), "{desktop:?}");
+    // The next agent finds one that has no link by its record alone.
+    murder(agent).await?;
+    let agent = Agent::start(settings).await?;
+    let mut api = agent.api().await?;
+    drop(display::connect(&mut api, 1, 1).await?);
+    let init = desktop.init_pid.to_string();
+    let inside = self::links("nsenter", &["--net", "--target", &init, "ip"])?;
+    ensure!(inside.len() == 1, "more than a loopback: {inside:?}");
+    shell(&mut api, 1, "getent hosts $(hostname) && exec 3<>/dev/udp/127.0.0.1/9").await?;
+    ensure!(self::links("ip", &[])?.len() == before, "the host has a link more");
+    client::stop(&mut api, 1, 1).await?;
     agent.purge().await
 }
 

@@ -121,7 +121,7 @@ fn resources(seen: &Seen) -> Result<Resources, String> {
         memory_available_bytes: info.memory_available_bytes,
         overlay_free_bytes: info.overlay_free_bytes,
         max_desktops: info.max_desktops,
-        highest_number: placement::highest_number(&info.network),
+        highest_number: placement::highest_number(info),
         images: seen.images.iter().map(known_image).collect(),
         warm: seen.desktops.values().map(|desktop| desktop.version.clone()).collect(),
     })

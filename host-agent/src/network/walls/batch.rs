@@ -4,7 +4,7 @@
 //! Numbers and layouts are those of `linux/netfilter/nf_tables.h` and
 //! `linux/netfilter/nfnetlink.h`.
 
-use std::{io, net::Ipv4Addr};
+use std::{io, net::IpAddr};
 
 use netlink_packet_core::{
     ErrorBuffer, NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NLMSG_ERROR, NetlinkBuffer,
@@ -35,12 +35,13 @@ const VERDICT_CHAIN: u16 = 2;
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
 
-/// Which of the two tables (`NFPROTO_*`).
+/// Which of the tables (`NFPROTO_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Family {
     Ipv4 = 2,
     Bridge = 7,
+    Ipv6 = 10,
 }
 
 /// What is looked up in a set: its fields, each filled up to whole words.
@@ -58,6 +59,34 @@ pub(super) struct Batch {
 #[derive(Debug)]
 pub(super) struct Filter(Socket);
 
+// === impl Family ===
+
+impl Family {
+    /// Of the table that has to do with this address.
+    pub(super) fn of(ip: IpAddr) -> Self {
+        if ip.is_ipv6() { Self::Ipv6 } else { Self::Ipv4 }
+    }
+
+    /// As `nft` has it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ip",
+            Self::Bridge => "bridge",
+            Self::Ipv6 => "ip6",
+        }
+    }
+
+    /// Of its addresses.
+    pub(super) fn address_type(self) -> &'static str {
+        if self == Self::Ipv6 { "ipv6_addr" } else { "ipv4_addr" }
+    }
+
+    /// The name of its set in the table of the bridge, where both have one.
+    pub(super) fn of_bridge(self, set: &str) -> String {
+        if self == Self::Ipv6 { format!("{set}6") } else { set.into() }
+    }
+}
+
 // === impl Key ===
 
 impl Key {
@@ -69,15 +98,18 @@ impl Key {
         Self(field.into())
     }
 
-    pub(super) fn ip(ip: Ipv4Addr) -> Self {
-        Self(ip.octets().into())
+    pub(super) fn ip(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(ip) => Self(ip.octets().into()),
+            IpAddr::V6(ip) => Self(ip.octets().into()),
+        }
     }
 
-    pub(super) fn owner(link: &str, mac: Mac, ip: Ipv4Addr) -> Self {
+    pub(super) fn owner(link: &str, mac: Mac, ip: IpAddr) -> Self {
         let Self(mut key) = Self::link(link);
         key.extend(mac.0);
         key.extend([0, 0]);
-        key.extend(ip.octets());
+        key.extend(Self::ip(ip).0);
         Self(key)
     }
 }
@@ -247,6 +279,8 @@ fn codes(mut packet: &[u8]) -> io::Result<Vec<i32>> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     /// As `nft --debug=mnl add element bridge rolltop owners { "rt18" .
@@ -255,8 +289,8 @@ mod tests {
     #[cfg(target_endian = "little")]
     fn an_element_is_what_nft_makes_of_it() {
         let mut bytes: Vec<u8> = Vec::new();
-        let key =
-            Key::owner("rt18", Mac([0x54, 0x52, 0, 0, 0, 0x12]), Ipv4Addr::new(10, 77, 0, 18));
+        let ip = Ipv4Addr::new(10, 77, 0, 18).into();
+        let key = Key::owner("rt18", Mac([0x54, 0x52, 0, 0, 0, 0x12]), ip);
         element(&mut bytes, "owners", &key, None);
         let mut expected: Vec<u8> = Vec::new();
         expected.extend(b"\x0c\0\x01\0rolltop\0\x0b\0\x02\0owners\0\0");
@@ -268,7 +302,7 @@ mod tests {
     #[test]
     fn a_batch_is_framed_and_counted() {
         let mut batch = Batch::new();
-        batch.add(Family::Ipv4, "policies", &Key::ip(Ipv4Addr::LOCALHOST), Some("policy_1"));
+        batch.add(Family::Ipv4, "policies", &Key::ip(Ipv4Addr::LOCALHOST.into()), Some("policy_1"));
         batch.remove(Family::Bridge, "policies", &Key::link("rt1"));
         batch.remove_chain(Family::Bridge, "policy_1");
         let (bytes, answers) = batch.finish();

@@ -1,9 +1,9 @@
 //! What a desktop may send: under its own addresses only, nothing to the host
 //! or to other desktops, and elsewhere what its pool allows.
 //!
-//! The rules stand in two tables called `rolltop`, of the families `bridge`
-//! (what enters by desktops' ports) and `ip` (what the host would take for itself
-//! or route), both of the agent alone. Rules never change; a desktop is an
+//! The rules stand in tables called `rolltop`, of the families `bridge` (what
+//! enters by desktops' ports), `ip` and, where desktops have IPv6, `ip6` (what the
+//! host would take for itself or route), all of the agent alone. Rules never change; a desktop is an
 //! element of their sets, in before its port is up and out after it is gone, and
 //! a policy is a chain named by what it says, there as long as a desktop has it.
 //! Whatever the kernel says of a change that was not expected (somebody flushed
@@ -17,7 +17,7 @@ mod tests;
 use std::{
     collections::BTreeMap,
     io::{self, Write as _},
-    net::Ipv4Addr,
+    net::IpAddr,
     process::{Command, Stdio},
 };
 
@@ -26,9 +26,10 @@ use thiserror::Error;
 use tracing::warn;
 
 use self::batch::{Batch, Family, Filter, Key};
-use crate::address::{Mac, Network};
+use super::ipv6;
+use crate::address::{Mac, Range};
 
-/// Name of both tables.
+/// Name of all tables.
 const TABLE: &str = "rolltop";
 
 /// The walls of this host.
@@ -44,14 +45,16 @@ pub(super) struct Walls {
 pub(super) struct Ground {
     /// The bridge.
     pub bridge: String,
-    /// The host's own address on it.
-    pub gateway: Ipv4Addr,
     /// Where desktops' addresses are.
-    pub network: Network,
+    pub ranges: Vec<Range>,
+    /// The host's own addresses on their network.
+    pub host: Vec<IpAddr>,
+    /// Whether the kernel knows IPv6.
+    pub ipv6_here: bool,
     /// Whether what leaves gets the host's address.
     pub masquerade: bool,
     /// As desktops are told.
-    pub name_servers: Vec<Ipv4Addr>,
+    pub name_servers: Vec<IpAddr>,
 }
 
 /// A desktop, as far as the packet filter knows it.
@@ -61,8 +64,8 @@ pub struct Member {
     pub link: String,
     /// Its hardware address.
     pub mac: Mac,
-    /// Its address.
-    pub ip: Ipv4Addr,
+    /// Its addresses.
+    pub ips: Vec<IpAddr>,
     /// Where it may send.
     pub egress: Egress,
 }
@@ -84,6 +87,25 @@ pub enum WallsError {
     /// No socket to the packet filter.
     #[error("cannot open a socket to the packet filter")]
     Socket(#[source] io::Error),
+}
+
+// === impl Ground ===
+
+impl Ground {
+    /// Of desktops' addresses.
+    fn families(&self) -> impl Iterator<Item = Family> {
+        self.ranges.iter().map(|range| Family::of(range.gateway()))
+    }
+}
+
+// === impl Member ===
+
+impl Member {
+    /// All addresses it may send from: with IPv6, also the one of its link.
+    fn senders(&self) -> Vec<IpAddr> {
+        let near = self.ips.iter().any(IpAddr::is_ipv6).then(|| self.mac.link_local().into());
+        self.ips.iter().copied().chain(near).collect()
+    }
 }
 
 // === impl Walls ===
@@ -136,39 +158,49 @@ impl Walls {
 
     /// Takes all of it away.
     pub(super) fn remove() -> Result<(), WallsError> {
-        nft("remove", &rules::nothing())
+        nft("remove", &rules::nothing(ipv6::is_here()))
     }
 
     fn try_admit(&self, member: &Member) -> Result<(), Box<dyn std::error::Error>> {
-        let Member { link, mac, ip, egress } = member;
+        let Member { link, mac, egress, .. } = member;
         let mut batch = Batch::new();
-        batch.add(Family::Bridge, "owners", &Key::owner(link, *mac, *ip), None);
-        batch.add(Family::Ipv4, "desktops", &Key::ip(*ip), None);
+        for ip in member.senders() {
+            for set in sets_of_owners(ip) {
+                batch.add(Family::Bridge, set, &Key::owner(link, *mac, ip), None);
+            }
+            batch.add(Family::of(ip), "desktops", &Key::ip(ip), None);
+        }
         if let Some(chain) = rules::chain(egress) {
             if !self.others_have(link, egress) {
                 nft("add a policy to", &rules::policy(&chain, egress, &self.ground))?;
             }
             batch.add(Family::Bridge, "policies", &Key::link(link), Some(&chain));
-            if rules::opens_host(egress) {
-                batch.add(Family::Ipv4, "policies", &Key::ip(*ip), Some(&chain));
+            for ip in member.senders().into_iter().filter(|_| rules::opens_host(egress)) {
+                batch.add(Family::of(ip), "policies", &Key::ip(ip), Some(&chain));
             }
         }
         Ok(self.filter.commit(batch)?)
     }
 
     fn without(&self, member: &Member) -> Batch {
-        let Member { link, mac, ip, egress } = member;
+        let Member { link, mac, egress, .. } = member;
         let mut batch = Batch::new();
-        batch.remove(Family::Bridge, "owners", &Key::owner(link, *mac, *ip));
-        batch.remove(Family::Ipv4, "desktops", &Key::ip(*ip));
+        for ip in member.senders() {
+            for set in sets_of_owners(ip) {
+                batch.remove(Family::Bridge, set, &Key::owner(link, *mac, ip));
+            }
+            batch.remove(Family::of(ip), "desktops", &Key::ip(ip));
+        }
         if let Some(chain) = rules::chain(egress) {
             batch.remove(Family::Bridge, "policies", &Key::link(link));
-            if rules::opens_host(egress) {
-                batch.remove(Family::Ipv4, "policies", &Key::ip(*ip));
+            for ip in member.senders().into_iter().filter(|_| rules::opens_host(egress)) {
+                batch.remove(Family::of(ip), "policies", &Key::ip(ip));
             }
             if !self.others_have(link, egress) {
                 batch.remove_chain(Family::Bridge, &chain);
-                batch.remove_chain(Family::Ipv4, &chain);
+                for family in self.ground.families() {
+                    batch.remove_chain(family, &chain);
+                }
             }
         }
         batch
@@ -181,6 +213,11 @@ impl Walls {
     fn write_anew(&self) -> Result<(), WallsError> {
         nft("write", &rules::all(&self.ground, self.members.values()))
     }
+}
+
+/// Of the bridge's table, which have the owner of an address.
+fn sets_of_owners(ip: IpAddr) -> &'static [&'static str] {
+    if ip.is_ipv6() { &["owners6", "targets"] } else { &["owners"] }
 }
 
 /// Has `nft` apply `rules`, all or nothing.

@@ -1,12 +1,16 @@
+use std::net::Ipv4Addr;
+
 use super::*;
+use crate::address::Subnet;
 
 fn ground() -> Ground {
     Ground {
         bridge: "rolltop0".into(),
-        gateway: Ipv4Addr::new(10, 77, 255, 254),
-        network: Network::DEFAULT,
+        ranges: vec![Range::whole(Subnet::DEFAULT)],
+        host: vec![Ipv4Addr::new(10, 77, 255, 254).into()],
+        ipv6_here: true,
         masquerade: true,
-        name_servers: vec![Ipv4Addr::new(192, 0, 2, 53)],
+        name_servers: vec![Ipv4Addr::new(192, 0, 2, 53).into()],
     }
 }
 
@@ -14,7 +18,7 @@ fn member(n: u8, egress: &[&str]) -> Member {
     Member {
         link: format!("rt{n}"),
         mac: Mac([0x54, 0x52, 0, 0, 0, n]),
-        ip: Ipv4Addr::new(10, 77, 0, n),
+        ips: vec![Ipv4Addr::new(10, 77, 0, n).into()],
         egress: Egress::parse(egress).unwrap(),
     }
 }
@@ -27,7 +31,7 @@ fn desktops_with_one_policy_share_its_chains() {
     let chain = rules::chain(&members[1].egress).unwrap();
     assert_eq!(text.matches(&format!("add chain bridge rolltop {chain}\n")).count(), 1);
     for line in [
-        "define inside = \"rolltop0\"",
+        "add element bridge rolltop host { 10.77.255.254 }",
         "add element bridge rolltop owners { \"rt1\" . 54:52:00:00:00:01 . 10.77.0.1 }",
         "add element ip rolltop desktops { 10.77.0.3 }",
         &format!("add element bridge rolltop policies {{ \"rt2\" : jump {chain} }}"),
@@ -75,4 +79,43 @@ fn chains_are_named_by_what_a_policy_says() {
     assert_eq!(chain(&["deny 192.0.2.1/32"]), chain(&[" deny  192.0.2.1"]));
     assert_ne!(chain(&["deny all", "allow host"]), chain(&["allow host", "deny all"]));
     assert!(chain(&["deny all"]).unwrap().len() < 128, "NFT_NAME_MAXLEN");
+}
+
+#[test]
+fn ipv6_has_the_same_walls() {
+    let mut ground = ground();
+    ground.ranges.push(Range::whole("fd77::/64".parse().unwrap()));
+    ground.host.push("fd77::ffff:ffff:ffff:fffe".parse().unwrap());
+    ground.name_servers.push("2001:db8::53".parse().unwrap());
+    let rules = ["allow 2001:db8::/32 tcp 443", "allow host icmp", "allow ::1", "deny all"];
+    let mut member = member(2, &rules);
+    member.ips.push("fd77::2".parse().unwrap());
+    let text = rules::all(&ground, [&member].into_iter());
+    let chain = rules::chain(&member.egress).unwrap();
+    for line in [
+        "delete table ip6 rolltop",
+        "add element bridge rolltop owners6 { \"rt2\" . 54:52:00:00:00:02 . fd77::2 }",
+        "add element bridge rolltop owners6 { \"rt2\" . 54:52:00:00:00:02 . fe80::5652:ff:fe00:2 }",
+        "add element bridge rolltop targets { \"rt2\" . 0x545200000002 . 0xfd770000000000000000000000000002 }",
+        "add element bridge rolltop host6 { fd77::ffff:ffff:ffff:fffe }",
+        "add element ip6 rolltop desktops { fe80::5652:ff:fe00:2 }",
+        "add element ip6 rolltop name_servers { 2001:db8::53 }",
+        &format!("add element ip6 rolltop policies {{ fd77::2 : jump {chain} }}"),
+        &format!("add rule bridge rolltop {chain} ip6 daddr 2001:db8::/32 tcp dport 443 accept"),
+        &format!(
+            "add rule bridge rolltop {chain} ip6 daddr 2001:db8::/32 meta l4proto tcp frag frag-off != 0 accept"
+        ),
+        &format!("add rule bridge rolltop {chain} ether type ip counter name policy_dropped drop"),
+        &format!("add rule bridge rolltop {chain} ether type ip6 counter name policy_dropped drop"),
+        &format!(
+            "add rule ip6 rolltop {chain} ip6 daddr fd77::ffff:ffff:ffff:fffe meta l4proto ipv6-icmp accept"
+        ),
+        &format!("add rule ip6 rolltop {chain} ip6 daddr ::1 accept"),
+    ] {
+        assert!(text.lines().any(|there| there == line), "{line} is not in\n{text}");
+    }
+    assert!(text.contains("ip6 saddr fd77::/64 oifname != \"rolltop0\" masquerade"), "{text}");
+    // Where desktops have IPv4 alone, there is nothing of it.
+    let text = rules::all(&self::ground(), std::iter::empty());
+    assert!(!text.contains("table ip6 rolltop {"), "{text}");
 }
