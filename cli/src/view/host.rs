@@ -201,6 +201,7 @@ mod tests {
                 runtime: "builtin".into(),
                 storage_id: "6f1c".into(),
                 storage_shared: true,
+                ..HostInfo::default()
             }),
             ..Host::default()
         };

@@ -163,6 +163,11 @@ impl AddressPlan {
         &self.ranges
     }
 
+    /// Whether desktops have IPv6 addresses.
+    pub fn has_ipv6(&self) -> bool {
+        self.ranges.iter().any(|range| range.network().is_ipv6())
+    }
+
     /// The networks desktops live in, for people.
     pub fn networks(&self) -> String {
         let networks: Vec<_> =

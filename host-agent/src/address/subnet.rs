@@ -30,6 +30,10 @@ impl Subnet {
     /// Used when the configuration names none.
     pub const DEFAULT: Self = Self { base: IpAddr::V4(Ipv4Addr::new(10, 77, 0, 0)), prefix: 16 };
 
+    /// What one of IPv6 looks like.
+    pub const EXAMPLE6: Self =
+        Self { base: IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0)), prefix: 64 };
+
     /// Prefix length.
     pub fn prefix(self) -> u8 {
         self.prefix
@@ -134,6 +138,11 @@ impl Range {
     /// Where packets to elsewhere go.
     pub fn gateway(self) -> IpAddr {
         self.gateway
+    }
+
+    /// Whether the gateway's address is good on the link alone.
+    pub fn is_near(self) -> bool {
+        is_link_local(self.gateway)
     }
 
     /// The highest number with an address in it.

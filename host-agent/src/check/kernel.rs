@@ -34,9 +34,6 @@ const DESCRIPTORS_PER_DESKTOP: u64 = 16;
 /// Processes of an ordinary desktop.
 const PIDS_PER_DESKTOP: u64 = 50;
 
-/// Ports of one Linux bridge (`BR_MAX_PORTS` is 1,024, and 0 is none).
-const BRIDGE_PORTS: u64 = 1_023;
-
 pub(super) fn look(root: &Path, config: &Config, findings: &mut Findings) {
     release(root, findings);
     capabilities(root, findings);
@@ -194,12 +191,13 @@ fn seccomp(root: &Path, findings: &mut Findings) {
 
 fn limits(root: &Path, config: &Config, findings: &mut Findings) {
     let desktops = u64::from(config.max_desktops);
-    if desktops > BRIDGE_PORTS {
+    let ports = u64::from(config.network.most_desktops());
+    if desktops > ports {
         findings.add(
             Verdict::Bad,
             "max_desktops",
-            format!("{desktops}, but a bridge has {BRIDGE_PORTS} ports"),
-            format!("set max_desktops to {BRIDGE_PORTS} or less"),
+            format!("{desktops}, but there are ports for {ports} on all bridges together"),
+            format!("set max_desktops to {ports} or less, or network.ports_per_bridge higher"),
         );
     }
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
@@ -333,7 +331,7 @@ mod tests {
         let findings = found(&thresh, |root, findings| limits(root, &config, findings));
         let neighbours = findings.0.iter().find(|finding| finding.item.contains("gc_thresh3"));
         assert_eq!(neighbours.unwrap().verdict, Verdict::Weak);
-        config.max_desktops = 2_000;
+        config.max_desktops = 24_000;
         let findings = found(&[], |root, findings| limits(root, &config, findings));
         assert_eq!(findings.worst(), Verdict::Bad);
     }

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use super::{Findings, Verdict};
 use crate::{
-    config::{Config, StoreLocation},
+    config::{Config, Mode, StoreLocation},
     desktop::{begin, sentence},
     host::Host,
     lifecycle::{EndReason, State},
@@ -152,6 +152,11 @@ fn of_its_own(config: &Config, dir: &Path) -> Config {
     config.listen = None;
     config.cgroup_parent = format!("{}-check-{}", config.cgroup_parent, std::process::id());
     config.deadlines.display = DISPLAY_LIMIT;
+    if config.network.mode == Mode::Lan {
+        // Where it takes place there is no LAN.
+        config.network.mode = Mode::Nat;
+        config.network.uplink = None;
+    }
     config
 }
 

@@ -1,14 +1,19 @@
 //! The bridge that desktops hang on.
 
+use std::net::IpAddr;
+
 use futures_util::TryStreamExt as _;
 use nix::errno::Errno;
 use rtnetlink::{
     Handle, LinkBridge, LinkUnspec,
-    packet_route::link::{InfoKind, LinkAttribute, LinkInfo},
+    packet_route::{
+        address::AddressHeaderFlags,
+        link::{InfoKind, LinkAttribute, LinkInfo},
+    },
 };
 
-use super::{NetworkError, is_errno};
-use crate::address::Range;
+use super::{NetworkError, is_errno, link};
+use crate::address::{Mac, Range};
 
 /// What an Ethernet link has unless somebody says otherwise.
 pub(super) const DEFAULT_MTU: u32 = 1500;
@@ -43,19 +48,11 @@ pub(super) async fn find(handle: &Handle, name: &str) -> Result<Option<Bridge>, 
     Ok(Some(Bridge { index: link.header.index, mtu: mtu.unwrap_or(DEFAULT_MTU) }))
 }
 
-pub(super) async fn create(
-    handle: &Handle,
-    name: &str,
-    mtu: Option<u32>,
-) -> Result<Bridge, NetworkError> {
+pub(super) async fn create(handle: &Handle, name: &str, mtu: u32) -> Result<Bridge, NetworkError> {
     // A fixed MAC: an automatic one follows the ports as they come and go, and
     // desktops keep the old one in their neighbour tables, which stalls their
     // connections for seconds. Locally administered, distinct per name.
-    let [a, b, c, d] = checksum(name).to_be_bytes();
-    let message = LinkBridge::new(name)
-        .address(vec![0x02, 0x72, a, b, c, d])
-        .mtu(mtu.unwrap_or(DEFAULT_MTU))
-        .build();
+    let message = LinkBridge::new(name).address(mac(name).0.to_vec()).mtu(mtu).build();
     match handle.link().add(message).execute().await {
         Ok(()) => {}
         Err(error) if is_errno(&error, Errno::EEXIST) => {}
@@ -64,6 +61,7 @@ pub(super) async fn create(
     find(handle, name).await?.ok_or_else(|| NetworkError::NotABridge(name.into()))
 }
 
+/// Gives the bridge the gateways' addresses.
 pub(super) async fn configure(
     handle: &Handle,
     index: u32,
@@ -71,17 +69,41 @@ pub(super) async fn configure(
     ranges: &[Range],
 ) -> Result<(), NetworkError> {
     for range in ranges {
-        let prefix = range.network().prefix();
-        match handle.address().add(index, range.gateway(), prefix).execute().await {
-            Ok(()) => {}
-            Err(error) if is_errno(&error, Errno::EEXIST) => {}
-            Err(error) => {
-                return Err(NetworkError::netlink("give the gateway's address to", name)(error));
-            }
-        }
+        let prefix = if range.is_near() { 64 } else { range.network().prefix() };
+        add_address(handle, index, range.gateway(), prefix)
+            .await
+            .map_err(NetworkError::netlink("give the gateway's address to", name))?;
     }
-    let up = LinkUnspec::new_with_index(index).up().build();
-    handle.link().set(up).execute().await.map_err(NetworkError::netlink("set up", name))
+    Ok(())
+}
+
+/// Gives a link an address, which is known to be nobody else's. One it has
+/// already is fine.
+pub(super) async fn add_address(
+    handle: &Handle,
+    index: u32,
+    ip: IpAddr,
+    prefix: u8,
+) -> Result<(), rtnetlink::Error> {
+    let mut request = handle.address().add(index, ip, prefix);
+    if ip.is_ipv6() {
+        // Asking around whose it is takes a second, in which it cannot be used.
+        request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+    }
+    match request.execute().await {
+        Err(error) if is_errno(&error, Errno::EEXIST) => Ok(()),
+        other => other,
+    }
+}
+
+pub(super) async fn set_up(handle: &Handle, index: u32, name: &str) -> Result<(), NetworkError> {
+    link::up(handle, index).await.map_err(NetworkError::netlink("set up", name))
+}
+
+/// The hardware address of bridges of the agent's own.
+pub(super) fn mac(name: &str) -> Mac {
+    let [a, b, c, d] = checksum(name).to_be_bytes();
+    Mac([0x02, 0x72, a, b, c, d])
 }
 
 /// Gives a bridge of the agent's own the MTU it is to have now.
@@ -89,9 +111,8 @@ pub(super) async fn set_mtu(
     handle: &Handle,
     bridge: &mut Bridge,
     name: &str,
-    mtu: Option<u32>,
+    wanted: u32,
 ) -> Result<(), NetworkError> {
-    let wanted = mtu.unwrap_or(DEFAULT_MTU);
     if bridge.mtu != wanted {
         let message = LinkUnspec::new_with_index(bridge.index).mtu(wanted).build();
         let set = handle.link().set(message).execute().await;

@@ -1,4 +1,5 @@
-//! Desktops have IPv4 alone, and links take no part in IPv6.
+//! What links have to do with IPv6: nothing, unless desktops have it, and then no
+//! more than the agent gives them.
 //!
 //! The kernel gives a link an IPv6 address some time after it is set up. Each
 //! such address makes browsers on that machine drop the requests they have
@@ -38,13 +39,30 @@ pub(super) async fn no_address(
 /// Makes the host ignore IPv6 that arrives over link `name`: a desktop could
 /// otherwise announce itself as a router, and the host would believe it.
 pub(super) fn deafen(name: &str) -> Result<(), NetworkError> {
-    let path = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
-    match fs::write(&path, "1") {
-        Ok(()) => Ok(()),
+    set(name, "disable_ipv6", "1").map_err(failed(name))
+}
+
+/// Lets the host have IPv6 on link `name`, but believe no router there.
+pub(super) fn listen(name: &str) -> Result<(), NetworkError> {
+    ignore_routers(name).and_then(|()| set(name, "disable_ipv6", "0")).map_err(failed(name))
+}
+
+/// Has routers on link `name` ignored, in the network namespace of the calling
+/// thread. A link that is not there is success.
+pub(super) fn ignore_routers(name: &str) -> io::Result<()> {
+    set(name, "accept_ra", "0").and_then(|()| set(name, "accept_redirects", "0"))
+}
+
+fn set(name: &str, key: &str, value: &str) -> io::Result<()> {
+    match fs::write(format!("/proc/sys/net/ipv6/conf/{name}/{key}"), value) {
         // A host without IPv6.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(NetworkError::io("write", path, source)),
+        other => other,
     }
+}
+
+fn failed(name: &str) -> impl FnOnce(io::Error) -> NetworkError {
+    move |source| NetworkError::io("set how IPv6 is taken on", name, source)
 }
 
 /// Whether the kernel knows IPv6.

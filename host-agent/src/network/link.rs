@@ -18,14 +18,18 @@ use rolltop_fail_points as fail_points;
 use rtnetlink::{
     Handle, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
     packet_route::{
-        link::{InfoData, InfoVeth, LinkAttribute},
+        link::{InfoData, InfoVeth},
         neighbour::{NeighbourFlags, NeighbourState},
     },
 };
 use tokio::task::JoinHandle;
 
-use super::{NetworkError, WallsError, bridge::Bridge, ipv6, is_errno};
-use crate::address::{Addresses, number_of_link};
+use super::{
+    NetworkError, WallsError,
+    bridge::{self, Bridge},
+    ipv6, is_errno,
+};
+use crate::address::Addresses;
 
 /// Index of the loopback link in every network namespace.
 const LOOPBACK: u32 = 1;
@@ -93,14 +97,13 @@ fn namespace_of(init: i32) -> Result<File, NetworkError> {
 /// only when this holds.
 async fn wall_off(handle: &Handle, addresses: &Addresses) -> Result<(), NetworkError> {
     let name = addresses.link.as_str();
-    let index = index_of(handle, name)
-        .await?
-        .ok_or_else(|| NetworkError::io("find link", name, io::ErrorKind::NotFound.into()))?;
+    let index = index_of(handle, name).await?;
     handle
         .neighbours()
         .add_bridge(index, &addresses.mac.0)
         .state(NeighbourState::Noarp)
-        .flags(NeighbourFlags::Controller)
+        // Sticky: what claims it elsewhere does not move it there.
+        .flags(NeighbourFlags::Controller | NeighbourFlags::Sticky)
         .replace()
         .execute()
         .await
@@ -138,7 +141,7 @@ async fn inside(
     result
 }
 
-async fn up(handle: &Handle, index: u32) -> Result<(), rtnetlink::Error> {
+pub(super) async fn up(handle: &Handle, index: u32) -> Result<(), rtnetlink::Error> {
     let message = LinkUnspec::new_with_index(index).up().build();
     handle.link().set(message).execute().await
 }
@@ -147,10 +150,13 @@ async fn set_up_inside(handle: &Handle, addresses: &Addresses) -> Result<(), Net
     let link = addresses.link.as_str();
     up(handle, LOOPBACK).await.map_err(NetworkError::netlink("set up the loopback of", link))?;
     for joined in &addresses.joined {
-        handle
-            .address()
-            .add(ETH0, joined.ip, joined.prefix)
-            .execute()
+        bridge::add_address(handle, ETH0, joined.ip, joined.prefix)
+            .await
+            .map_err(NetworkError::netlink("give the address to", link))?;
+    }
+    if addresses.joined.iter().any(|joined| joined.ip.is_ipv6()) {
+        // Without one the kernel cannot ask after its neighbours again.
+        bridge::add_address(handle, ETH0, addresses.mac.link_local().into(), 64)
             .await
             .map_err(NetworkError::netlink("give the address to", link))?;
     }
@@ -184,6 +190,7 @@ fn netlink_in(namespace: &File) -> io::Result<(Handle, JoinHandle<()>)> {
         let made = scope.spawn(|| {
             let _context = runtime.enter();
             setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            ipv6::ignore_routers("eth0")?;
             let (connection, handle, _) = rtnetlink::new_connection()?;
             io::Result::Ok((connection, handle))
         });
@@ -203,22 +210,10 @@ pub(super) async fn delete(handle: &Handle, name: &str) -> Result<(), NetworkErr
     }
 }
 
-pub(super) async fn list(handle: &Handle, bridge: u32) -> Result<Vec<String>, NetworkError> {
-    let mut links = handle.link().get().execute();
-    let mut names = Vec::new();
-    while let Some(link) = links.try_next().await.map_err(NetworkError::netlink("list", "links"))? {
-        let on_bridge = link.attributes.contains(&LinkAttribute::Controller(bridge));
-        let name = link.attributes.into_iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name),
-            _ => None,
-        });
-        names.extend(name.filter(|name| on_bridge && number_of_link(name).is_some()));
-    }
-    Ok(names)
-}
-
-async fn index_of(handle: &Handle, name: &str) -> Result<Option<u32>, NetworkError> {
+pub(super) async fn index_of(handle: &Handle, name: &str) -> Result<u32, NetworkError> {
     let mut found = handle.link().get().match_name(name.to_owned()).execute();
     let link = found.try_next().await.map_err(NetworkError::netlink("look up link", name))?;
-    Ok(link.map(|link| link.header.index))
+    let link =
+        link.ok_or_else(|| NetworkError::io("find link", name, io::ErrorKind::NotFound.into()))?;
+    Ok(link.header.index)
 }

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::NetworkError;
+use super::{NetworkError, uplink::Taken};
 use crate::record;
 
 /// Its file in the run directory.
@@ -16,8 +16,12 @@ const FILE: &str = "network.json";
 pub(super) struct Made {
     /// Bridges, in the order they were made.
     pub(super) bridges: Vec<String>,
+    /// A port of the bridge that is none of ours.
+    pub(super) uplink: Option<Taken>,
     /// Whether the host did not forward IPv4.
     pub(super) forwarding_was_off: bool,
+    /// Whether it did not forward IPv6.
+    pub(super) forwarding6_was_off: bool,
     /// As agents wrote it that knew one bridge: the configured one is theirs.
     #[serde(skip_serializing)]
     bridge: bool,

@@ -1,13 +1,15 @@
-//! The host's side of desktop networks: one bridge, made once, and one link
-//! per desktop.
+//! The host's side of desktop networks: bridges, made as they are needed, and
+//! one link per desktop.
 
 mod bridge;
+mod bridges;
 mod error;
 mod forwarding;
 mod ipv6;
 mod link;
 mod made;
 mod traffic;
+mod uplink;
 mod walls;
 
 use std::{
@@ -21,8 +23,10 @@ use rolltop_proto::egress::Egress;
 use rtnetlink::Handle;
 use tokio::task::JoinHandle;
 
+pub(crate) use self::forwarding::advertised as advertised_route;
 use self::{
     bridge::Bridge,
+    bridges::Bridges,
     error::is_errno,
     made::Made,
     walls::{Ground, Walls},
@@ -33,7 +37,7 @@ pub use self::{
     walls::{Member, WallsError},
 };
 use crate::{
-    address::Addresses,
+    address::{Addresses, Range},
     config::{Mode, NetworkConfig},
     work::blocking,
 };
@@ -47,10 +51,10 @@ pub struct Network {
     joint: Option<Joint>,
 }
 
-/// The bridge, with the MTU of desktops' links, and what stands around them.
+/// The bridges, and what stands around desktops.
 #[derive(Debug)]
 struct Joint {
-    bridge: Bridge,
+    bridges: tokio::sync::Mutex<Bridges>,
     walls: Arc<Mutex<Walls>>,
 }
 
@@ -69,7 +73,7 @@ impl Network {
         let (handle, driver) = netlink()?;
         let joint = match config.mode {
             Mode::None => None,
-            Mode::Nat | Mode::Routed => {
+            Mode::Nat | Mode::Routed | Mode::Lan => {
                 Some(Joint::make(&handle, config, name_servers, run_dir).await?)
             }
         };
@@ -108,8 +112,9 @@ impl Network {
             ips: addresses.ips(),
             egress: egress.clone(),
         };
+        let bridge = joint.bridges.lock().await.place(&self.handle, &addresses.link).await?;
         let admitted = joint.change(|walls| walls.admit(member));
-        link::attach(&self.handle, joint.bridge, addresses, init, admitted).await
+        link::attach(&self.handle, bridge, addresses, init, admitted).await
     }
 
     /// Deletes a desktop's link, and shuts out what went by it. A link that is
@@ -120,6 +125,9 @@ impl Network {
     pub async fn detach(&self, link: &str) -> Result<(), NetworkError> {
         let deleted = link::delete(&self.handle, link).await;
         if let Some(joint) = &self.joint {
+            if deleted.is_ok() {
+                joint.bridges.lock().await.vacate(link);
+            }
             let link = link.to_owned();
             joint.change(move |walls| walls.expel(&link)).await?;
         }
@@ -135,19 +143,22 @@ impl Network {
         traffic::of(&self.handle, link).await
     }
 
-    /// Names of all links on the bridge that look like a desktop's.
+    /// Names of all links on the bridges that look like a desktop's.
     ///
     /// # Errors
     /// The kernel refuses to list them.
     pub async fn desktop_links(&self) -> Result<Vec<String>, NetworkError> {
         match &self.joint {
-            Some(joint) => link::list(&self.handle, joint.bridge.index).await,
+            Some(joint) => {
+                let ports = joint.bridges.lock().await.ports(&self.handle).await?;
+                Ok(ports.into_iter().map(|(link, _bridge)| link).collect())
+            }
             None => Ok(Vec::new()),
         }
     }
 
-    /// Takes away the rules, and the bridge and forwarding if the agent made
-    /// them. Returns what could not be done.
+    /// Takes away the rules, and the bridges and forwarding if the agent made
+    /// them; gives back the uplink. Returns what could not be done.
     pub async fn purge(config: &NetworkConfig, run_dir: &Path) -> Vec<NetworkError> {
         let mut errors = Vec::new();
         let made = Made::read(run_dir, &config.bridge);
@@ -157,16 +168,20 @@ impl Network {
             removed => errors.extend(removed.err().map(Into::into)),
         }
         if made.forwarding_was_off {
-            errors.extend(forwarding::set(false).err());
+            errors.extend(forwarding::IPV4.set(false).err());
         }
-        if made.bridges.is_empty() {
+        if made.forwarding6_was_off {
+            errors.extend(forwarding::IPV6.set(false).err());
+        }
+        if made.bridges.is_empty() && made.uplink.is_none() {
             return errors;
         }
         match netlink() {
             Ok((handle, driver)) => {
-                for bridge in made.bridges.iter().rev() {
-                    errors.extend(link::delete(&handle, bridge).await.err());
+                if let Some(taken) = &made.uplink {
+                    errors.extend(uplink::give_back(&handle, taken).await.err());
                 }
+                errors.extend(bridges::remove(&handle, &made).await);
                 driver.abort();
             }
             Err(error) => errors.push(error),
@@ -190,45 +205,32 @@ impl Joint {
         name_servers: Vec<IpAddr>,
         run_dir: &Path,
     ) -> Result<Self, NetworkError> {
-        let name = config.bridge.as_str();
-        let mut made = Made::read(run_dir, name);
-        let mut bridge = match bridge::find(handle, name).await? {
-            Some(bridge) => bridge,
-            None => {
-                made.add_bridge(name);
-                made.write(run_dir)?;
-                let bridge = bridge::create(handle, name, config.mtu).await?;
-                fail_points::pass("make bridge");
-                bridge
-            }
+        let mut made = Made::read(run_dir, &config.bridge);
+        let bridge = first_bridge(handle, config, &mut made, run_dir).await?;
+        let (name, ranges) = (config.bridge.as_str(), config.addresses.ranges());
+        let host = if config.mode == Mode::Lan {
+            uplink::addresses(handle, bridge.index, name).await?
+        } else {
+            bridge::configure(handle, bridge.index, name, ranges).await?;
+            ranges.iter().map(|range| range.gateway()).collect()
         };
-        if made.has_bridge(name) {
-            // One that was there before may serve others too.
-            ipv6::deafen(name)?;
-            ipv6::no_address(handle, bridge.index, name).await?;
-            bridge::set_mtu(handle, &mut bridge, name, config.mtu).await?;
+        bridge::set_up(handle, bridge.index, name).await?;
+        if config.mode != Mode::Lan {
+            forward(ranges, &mut made, run_dir)?;
         }
-        if let Some(mtu) = config.mtu {
-            if mtu > bridge.mtu {
-                let (link, most) = (name.into(), bridge.mtu);
-                return Err(NetworkError::MtuTooLarge { mtu, link, most });
-            }
-            bridge.mtu = mtu;
-        }
-        bridge::configure(handle, bridge.index, name, config.addresses.ranges()).await?;
-        made.forwarding_was_off |= !forwarding::is_on()?;
-        made.write(run_dir)?;
-        forwarding::set(true)?;
-        fail_points::pass("switch forwarding on");
+        let bridges =
+            Bridges::find(handle, (name, bridge), &made, config, run_dir.to_owned()).await?;
         let walls = Walls::new(Ground {
             bridge: config.bridge.clone(),
-            ranges: config.addresses.ranges().to_vec(),
-            host: config.addresses.ranges().iter().map(|range| range.gateway()).collect(),
+            ranges: ranges.to_vec(),
+            host,
             ipv6_here: ipv6::is_here(),
             masquerade: config.mode == Mode::Nat,
+            lan: config.mode == Mode::Lan,
             name_servers,
         })?;
-        Ok(Self { bridge, walls: Arc::new(Mutex::new(walls)) })
+        let bridges = tokio::sync::Mutex::new(bridges);
+        Ok(Self { bridges, walls: Arc::new(Mutex::new(walls)) })
     }
 
     async fn change<T: Send + 'static>(
@@ -246,4 +248,94 @@ fn netlink() -> Result<(Handle, JoinHandle<()>), NetworkError> {
     let (connection, handle, _) = rtnetlink::new_connection()
         .map_err(|source| NetworkError::io("open", "a netlink socket", source))?;
     Ok((handle, tokio::spawn(connection)))
+}
+
+/// The bridge that has the host's address or the uplink, with the MTU of
+/// desktops' links.
+async fn first_bridge(
+    handle: &Handle,
+    config: &NetworkConfig,
+    made: &mut Made,
+    run_dir: &Path,
+) -> Result<Bridge, NetworkError> {
+    let name = config.bridge.as_str();
+    let found = bridge::find(handle, name).await?;
+    let uplink = match &config.uplink {
+        Some(uplink) => Some(uplink::find(handle, uplink).await?),
+        None => None,
+    };
+    if let Some(uplink) = &uplink {
+        // Before anything is made.
+        uplink.may_join(handle, found.map(|bridge| bridge.index)).await?;
+    }
+    let least = uplink.as_ref().map_or(bridge::DEFAULT_MTU, |uplink| uplink.mtu);
+    let mut bridge = match found {
+        Some(bridge) => bridge,
+        None if config.mode == Mode::Lan && uplink.is_none() => {
+            return Err(NetworkError::NoBridge(name.into()));
+        }
+        None => {
+            made.add_bridge(name);
+            made.write(run_dir)?;
+            let bridge = bridge::create(handle, name, config.mtu.unwrap_or(least)).await?;
+            fail_points::pass("make bridge");
+            bridge
+        }
+    };
+    if made.has_bridge(name) {
+        // One that was there before may serve others too.
+        let routes_ipv6 = config.mode != Mode::Lan && config.addresses.has_ipv6();
+        if routes_ipv6 {
+            ipv6::listen(name)?
+        } else {
+            ipv6::deafen(name)?
+        }
+        ipv6::no_address(handle, bridge.index, name).await?;
+        if routes_ipv6 {
+            let near = bridge::mac(name).link_local().into();
+            let given = bridge::add_address(handle, bridge.index, near, 64).await;
+            given.map_err(NetworkError::netlink("give a link-local address to", name))?;
+        }
+        bridge::set_mtu(handle, &mut bridge, name, config.mtu.unwrap_or(least)).await?;
+    }
+    if let Some(mtu) = config.mtu {
+        let (link, most) = match &config.uplink {
+            Some(uplink) if least < bridge.mtu => (uplink, least),
+            _ => (&config.bridge, bridge.mtu),
+        };
+        if mtu > most {
+            return Err(NetworkError::MtuTooLarge { mtu, link: link.clone(), most });
+        }
+        bridge.mtu = mtu;
+    }
+    if let Some(uplink) = uplink {
+        if let Some(taken) = uplink.to_be_taken() {
+            made.uplink = Some(taken);
+            made.write(run_dir)?;
+        }
+        uplink.join(handle, bridge.index).await?;
+    }
+    Ok(bridge)
+}
+
+/// Has the host pass packets on, in the families desktops have.
+fn forward(ranges: &[Range], made: &mut Made, run_dir: &Path) -> Result<(), NetworkError> {
+    for range in ranges {
+        let (switch, was_off) = if range.network().is_ipv6() {
+            (forwarding::IPV6, &mut made.forwarding6_was_off)
+        } else {
+            (forwarding::IPV4, &mut made.forwarding_was_off)
+        };
+        if switch.is_on()? {
+            continue;
+        }
+        if range.network().is_ipv6() {
+            forwarding::spares_own_route()?;
+        }
+        *was_off = true;
+        made.write(run_dir)?;
+        switch.set(true)?;
+        fail_points::pass("switch forwarding on");
+    }
+    Ok(())
 }

@@ -66,7 +66,8 @@ enum Fate {
     Died,
 }
 
-pub(crate) async fn it_may_die_after_every_step(stage: &Stage) -> anyhow::Result<()> {
+/// Settings of an agent that can be told where to die.
+pub(crate) fn armed(stage: &Stage) -> anyhow::Result<Settings> {
     let mut settings = stage.settings()?;
     let armed = settings.programs.launcher.with_file_name(ARMED);
     if !armed.exists() {
@@ -74,6 +75,11 @@ pub(crate) async fn it_may_die_after_every_step(stage: &Stage) -> anyhow::Result
         return Err(Skipped { needed }.into());
     }
     settings.programs.agent = armed;
+    Ok(settings)
+}
+
+pub(crate) async fn it_may_die_after_every_step(stage: &Stage) -> anyhow::Result<()> {
+    let settings = armed(stage)?;
     let play = Play {
         stage,
         settings,

@@ -8,7 +8,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     pin::Pin,
-    process::Command,
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -317,6 +317,49 @@ pub(crate) async fn eventually(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
+}
+
+/// A network namespace with nothing in it, beside the host's.
+pub(crate) struct Elsewhere(Child);
+
+impl Elsewhere {
+    pub(crate) fn make() -> anyhow::Result<Self> {
+        // `cat` ends with this process, and the namespace with it.
+        let mut holder = Command::new("unshare");
+        holder.args(["--net", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
+        let elsewhere = Self(holder.spawn()?);
+        let own = std::fs::read_link("/proc/self/ns/net")?;
+        let deadline = Instant::now() + on_this_machine(Duration::from_secs(5));
+        while std::fs::read_link(format!("/proc/{}/ns/net", elsewhere.pid()?))? == own {
+            ensure!(Instant::now() < deadline, "no network namespace");
+            std::thread::yield_now();
+        }
+        Ok(elsewhere)
+    }
+
+    /// A process in it.
+    pub(crate) fn pid(&self) -> anyhow::Result<i32> {
+        Ok(i32::try_from(self.0.id())?)
+    }
+
+    /// Runs a program there; it must succeed.
+    pub(crate) fn run(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let pid = self.pid()?.to_string();
+        host("nsenter", &[&["--net", "--target", &pid], arguments].concat())
+    }
+
+    /// Joins it to the host by a pair of links: one here, one there.
+    pub(crate) fn join(&self, here: &str, there: &str) -> anyhow::Result<()> {
+        let pid = self.pid()?.to_string();
+        let peer = ["type", "veth", "peer", "name", there, "netns", &pid];
+        host("ip", &[&["link", "add", here], &peer[..]].concat())
+    }
+
+    pub(crate) fn end(mut self) -> anyhow::Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
 }
 
 /// Runs a program on the host; it must succeed.

@@ -51,6 +51,8 @@ pub(super) struct Ground {
     pub host: Vec<IpAddr>,
     /// Whether the kernel knows IPv6.
     pub ipv6_here: bool,
+    /// Whether the bridge is part of a LAN, with a router there.
+    pub lan: bool,
     /// Whether what leaves gets the host's address.
     pub masquerade: bool,
     /// As desktops are told.
@@ -168,6 +170,10 @@ impl Walls {
             for set in sets_of_owners(ip) {
                 batch.add(Family::Bridge, set, &Key::owner(link, *mac, ip), None);
             }
+            if self.ground.lan {
+                let set = Family::of(ip).of_bridge("neighbours");
+                batch.add(Family::Bridge, &set, &Key::ip(ip), None);
+            }
             batch.add(Family::of(ip), "desktops", &Key::ip(ip), None);
         }
         if let Some(chain) = rules::chain(egress) {
@@ -188,6 +194,10 @@ impl Walls {
         for ip in member.senders() {
             for set in sets_of_owners(ip) {
                 batch.remove(Family::Bridge, set, &Key::owner(link, *mac, ip));
+            }
+            if self.ground.lan {
+                let set = Family::of(ip).of_bridge("neighbours");
+                batch.remove(Family::Bridge, &set, &Key::ip(ip));
             }
             batch.remove(Family::of(ip), "desktops", &Key::ip(ip));
         }

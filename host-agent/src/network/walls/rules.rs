@@ -9,6 +9,7 @@ use super::{Family, Ground, Member, TABLE};
 
 const BRIDGE: &str = include_str!("rules.nft");
 const HOST: &str = include_str!("host.nft");
+const LAN: &str = include_str!("lan.nft");
 const MASQUERADE: &str = include_str!("masquerade.nft");
 
 /// Bytes of a policy's digest in the name of its chains.
@@ -19,17 +20,23 @@ pub(super) fn all<'a>(ground: &Ground, members: impl Iterator<Item = &'a Member>
     let mut lines = vec![nothing(ground.ipv6_here), BRIDGE.into()];
     for range in &ground.ranges {
         let family = Family::of(range.gateway());
+        // On a LAN the host is not their router. With br_netfilter on, what passes
+        // from port to port comes here too.
+        let leaving = if ground.lan { "oifname != INSIDE" } else { "oifname INSIDE" };
         let fill = |rules: &str| {
             rules
                 .replace("FAMILY", family.name())
                 .replace("ADDRESS", family.address_type())
                 .replace("ANSWERED", answered(family))
+                .replace("ARRIVING", if ground.lan { "" } else { "iifname INSIDE" })
+                .replace("LEAVING", leaving)
                 .replace("INSIDE", &format!("\"{}\"", ground.bridge))
                 .replace("NETWORK", &range.network().to_string())
         };
         lines.push(fill(HOST));
         lines.extend(ground.masquerade.then(|| fill(MASQUERADE)));
     }
+    lines.extend(ground.lan.then(|| LAN.into()));
     let element = |set: &str, element: &str| format!("add element {set} {{ {element} }}");
     for host in &ground.host {
         let set = format!("bridge {TABLE} {}", Family::of(*host).of_bridge("host"));
@@ -50,6 +57,10 @@ pub(super) fn all<'a>(ground: &Ground, members: impl Iterator<Item = &'a Member>
             let family = Family::of(ip);
             let owners = format!("bridge {TABLE} {}", family.of_bridge("owners"));
             lines.push(element(&owners, &format!("\"{link}\" . {mac} . {ip}")));
+            if ground.lan {
+                let neighbours = format!("bridge {TABLE} {}", family.of_bridge("neighbours"));
+                lines.push(element(&neighbours, &ip.to_string()));
+            }
             if let IpAddr::V6(ip) = ip {
                 let (mac, ip) = (mac.0.iter(), ip.octets());
                 let mac: String = mac.map(|byte| format!("{byte:02x}")).collect();

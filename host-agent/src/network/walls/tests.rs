@@ -9,6 +9,7 @@ fn ground() -> Ground {
         ranges: vec![Range::whole(Subnet::DEFAULT)],
         host: vec![Ipv4Addr::new(10, 77, 255, 254).into()],
         ipv6_here: true,
+        lan: false,
         masquerade: true,
         name_servers: vec![Ipv4Addr::new(192, 0, 2, 53).into()],
     }
@@ -118,4 +119,20 @@ fn ipv6_has_the_same_walls() {
     // Where desktops have IPv4 alone, there is nothing of it.
     let text = rules::all(&self::ground(), std::iter::empty());
     assert!(!text.contains("table ip6 rolltop {"), "{text}");
+}
+
+#[test]
+fn on_a_lan_neither_host_nor_router_lead_to_other_desktops() {
+    let ground = Ground { lan: true, masquerade: false, ..ground() };
+    let text = rules::all(&ground, [&member(2, &[])].into_iter());
+    for line in [
+        "add element bridge rolltop neighbours { 10.77.0.2 }",
+        "add rule bridge rolltop across ip daddr @neighbours counter name hairpin_dropped drop",
+        "iifname \"rolltop0\" ip saddr @desktops oifname != \"rolltop0\" counter name across_dropped drop",
+        // By whichever link it comes back to the host.
+        "ip saddr @desktops jump from_desktops",
+    ] {
+        assert!(text.lines().any(|there| there.trim() == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("masquerade"), "{text}");
 }

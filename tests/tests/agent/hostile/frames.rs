@@ -6,7 +6,7 @@
 
 use std::{
     fs::File,
-    net::{Ipv4Addr, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, UdpSocket},
     process::Command,
     thread,
 };
@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use nix::sched::{CloneFlags, setns};
 
-pub(super) type Mac = [u8; 6];
+pub(crate) type Mac = [u8; 6];
 
 const IPV4: u16 = 0x0800;
 const ARP: u16 = 0x0806;
@@ -39,7 +39,7 @@ pub(super) fn ethernet(to: Mac, from: Mac, kind: u16, payload: &[u8]) -> Vec<u8>
 }
 
 /// Ethernet, IPv4 and UDP with a few bytes.
-pub(super) fn udp(
+pub(crate) fn udp(
     (to_mac, to, to_port): (Mac, Ipv4Addr, u16),
     (from_mac, from, from_port): (Mac, Ipv4Addr, u16),
 ) -> Vec<u8> {
@@ -65,8 +65,41 @@ pub(super) fn arp(to: Mac, from: Mac, (owner, ip): (Mac, Ipv4Addr), target: Ipv4
     ethernet(to, from, ARP, &packet)
 }
 
+/// Ethernet and IPv6, with the hop limit of neighbours. Checksums do not matter to
+/// who only looks.
+pub(super) fn ipv6(
+    (to_mac, to): (Mac, Ipv6Addr),
+    (from_mac, from): (Mac, Ipv6Addr),
+    protocol: u8,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut packet = vec![0x60, 0, 0, 0, 0, payload.len() as u8, protocol, 255];
+    packet.extend(from.octets());
+    packet.extend(to.octets());
+    packet.extend(payload);
+    ethernet(to_mac, from_mac, 0x86dd, &packet)
+}
+
+/// A neighbour solicitation (135) or advertisement (136), with a hardware address
+/// as its option.
+pub(super) fn neighbour(
+    kind: u8,
+    to: (Mac, Ipv6Addr),
+    from: (Mac, Ipv6Addr),
+    target: Ipv6Addr,
+    option: Option<Mac>,
+) -> Vec<u8> {
+    let mut message = vec![kind, 0, 0, 0, 0x60, 0, 0, 0];
+    message.extend(target.octets());
+    if let Some(mac) = option {
+        message.extend([kind - 134, 1]);
+        message.extend(mac);
+    }
+    ipv6(to, from, 58, &message)
+}
+
 /// Sends a frame from the network namespace of process `init`.
-pub(super) fn send(init: i32, frame: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn send(init: i32, frame: &[u8]) -> anyhow::Result<()> {
     let hexadecimal: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
     let output = Command::new("nsenter")
         .args(["--net", "--target", &init.to_string(), "--", "perl", "-e", SEND, ETH0])
@@ -78,7 +111,7 @@ pub(super) fn send(init: i32, frame: &[u8]) -> anyhow::Result<()> {
 }
 
 /// What `make` makes in the network namespace of process `init`, where it stays.
-pub(super) fn within<T: Send>(
+pub(crate) fn within<T: Send>(
     init: i32,
     make: impl FnOnce() -> anyhow::Result<T> + Send,
 ) -> anyhow::Result<T> {
@@ -94,7 +127,7 @@ pub(super) fn within<T: Send>(
 }
 
 /// A socket that never waits.
-pub(super) fn udp_socket(port: u16) -> anyhow::Result<UdpSocket> {
+pub(crate) fn udp_socket(port: u16) -> anyhow::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
     socket.set_nonblocking(true)?;
     Ok(socket)

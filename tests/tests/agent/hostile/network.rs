@@ -2,22 +2,22 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, TcpListener, UdpSocket},
-    process::{Child, Command},
+    net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket},
+    process::Command,
 };
 
 use anyhow::{Context as _, ensure};
 use rolltop_proto::v1::{HostDesktop, NetworkPolicy, StartHostDesktopRequest};
 use rolltop_tests::{
+    agent::{Agent, Settings},
     client::{self, Api},
-    patience::on_this_machine,
 };
 use serde_json::Value;
 
-use super::frames::{Mac, arp, ethernet, send, udp, udp_socket, within};
+use super::frames::{Mac, arp, ethernet, ipv6, neighbour, send, udp, udp_socket, within};
 use crate::{
     crashes::murder,
-    stage::{Stage, demo, eventually, exec, host},
+    stage::{Elsewhere, Stage, demo, eventually, exec, host},
 };
 
 const BRIDGE: &str = "rolltop0";
@@ -129,6 +129,42 @@ const ROUTER: [u8; 56] = {
     packet
 };
 
+/// Counts what comes through to the host's side of the bridge, and as `own` what
+/// looks like `own`.
+fn probe(attempts: &[Attempt], own: &str) -> anyhow::Result<()> {
+    let mut probe = "table netdev probe {\n counter own {}\n".to_owned();
+    for Attempt { name, .. } in attempts {
+        probe += &format!(" counter {name} {{}}\n");
+    }
+    probe += &format!(" chain in {{ type filter hook ingress device {BRIDGE} priority 0;\n");
+    for Attempt { name, seen_as, .. } in attempts {
+        probe += &format!("  {seen_as} counter name {name}\n");
+    }
+    probe += &format!("  {own} counter name own\n }}\n}}\n");
+    nft(&probe)
+}
+
+fn are_dropped(init: i32, attempts: &[Attempt]) -> anyhow::Result<()> {
+    for Attempt { name, frame, counter, .. } in attempts {
+        let before = counters()?;
+        send(init, frame)?;
+        let after = counters()?;
+        ensure!(after[*name] == before[*name], "{name} came through");
+        ensure!(after[*counter] > before[*counter], "{name} was not counted as {counter}");
+    }
+    Ok(())
+}
+
+/// Without walls.
+fn come_through(init: i32, attempts: &[Attempt]) -> anyhow::Result<()> {
+    for Attempt { name, frame, .. } in attempts {
+        let before = counters()?;
+        send(init, frame)?;
+        ensure!(counters()?[*name] > before[*name], "{name} is no attempt: it never comes through");
+    }
+    Ok(())
+}
+
 pub(crate) async fn frames_in_anothers_name_are_dropped(stage: &Stage) -> anyhow::Result<()> {
     let agent = stage.agent().await?;
     let mut api = agent.api().await?;
@@ -137,25 +173,8 @@ pub(crate) async fn frames_in_anothers_name_are_dropped(stage: &Stage) -> anyhow
     let (bridge, first_mac, second_mac) = (mac_of(BRIDGE)?, mac(&first)?, mac(&second)?);
     let attempts = attempts(bridge, first_mac, second_mac);
 
-    // Counts what comes through to the host's side of the bridge.
-    let mut probe = "table netdev probe {\n counter own {}\n".to_owned();
-    for Attempt { name, .. } in &attempts {
-        probe += &format!(" counter {name} {{}}\n");
-    }
-    probe += &format!(" chain in {{ type filter hook ingress device {BRIDGE} priority 0;\n");
-    for Attempt { name, seen_as, .. } in &attempts {
-        probe += &format!("  {seen_as} counter name {name}\n");
-    }
-    probe += "  ip saddr 10.77.0.1 udp sport 4 counter name own\n }\n}\n";
-    nft(&probe)?;
-
-    for Attempt { name, frame, counter, .. } in &attempts {
-        let before = counters()?;
-        send(first.init_pid, frame)?;
-        let after = counters()?;
-        ensure!(after[*name] == before[*name], "{name} came through");
-        ensure!(after[*counter] > before[*counter], "{name} was not counted as {counter}");
-    }
+    probe(&attempts, "ip saddr 10.77.0.1 udp sport 4")?;
+    are_dropped(first.init_pid, &attempts)?;
     // Not everything is dropped.
     send(first.init_pid, &udp((bridge, GATEWAY, PORT), (first_mac, FIRST, 4)))?;
     ensure!(counters()?["own"] == 1, "its own frame did not come through");
@@ -179,11 +198,7 @@ pub(crate) async fn frames_in_anothers_name_are_dropped(stage: &Stage) -> anyhow
     // All of it works where the walls are missing.
     nft("delete table bridge rolltop\ndelete table ip rolltop\n")?;
     host("bridge", &["link", "set", "dev", "rt1", "locked", "off", "isolated", "off"])?;
-    for Attempt { name, frame, .. } in &attempts {
-        let before = counters()?;
-        send(first.init_pid, frame)?;
-        ensure!(counters()?[*name] > before[*name], "{name} is no attempt: it never comes through");
-    }
+    come_through(first.init_pid, &attempts)?;
     // The attempts above have put the host wrong about who has which address.
     host("ip", &["neigh", "flush", "dev", BRIDGE])?;
     for (what, frame, socket) in [
@@ -202,45 +217,33 @@ pub(crate) async fn frames_in_anothers_name_are_dropped(stage: &Stage) -> anyhow
 
 /// A network behind the host, with somebody on it.
 struct World {
-    holder: Child,
+    elsewhere: Elsewhere,
     listeners: Vec<TcpListener>,
 }
 
 impl World {
-    /// 198.51.100.1 and 203.0.113.1 with these ports, behind the link `world`.
+    /// 198.51.100.1, 203.0.113.1 and 2001:db8:9::1 with these ports, behind the
+    /// link `world`.
     fn make(ports: &[u16]) -> anyhow::Result<Self> {
-        // `cat` ends with this process, and the namespace with it.
-        let mut holder = Command::new("unshare");
-        holder.args(["--net", "cat"]).stdin(std::process::Stdio::piped());
-        let holder = holder.stdout(std::process::Stdio::null()).spawn()?;
-        let mut world = Self { holder, listeners: Vec::new() };
-        let pid = i32::try_from(world.holder.id())?;
-        let own = std::fs::read_link("/proc/self/ns/net")?;
-        let deadline =
-            std::time::Instant::now() + on_this_machine(std::time::Duration::from_secs(5));
-        while std::fs::read_link(format!("/proc/{pid}/ns/net"))? == own {
-            ensure!(std::time::Instant::now() < deadline, "no network namespace");
-            std::thread::yield_now();
-        }
-        let there = pid.to_string();
-        host(
-            "ip",
-            &["link", "add", "world", "type", "veth", "peer", "name", "w", "netns", &there],
-        )?;
+        let mut world = Self { elsewhere: Elsewhere::make()?, listeners: Vec::new() };
+        world.elsewhere.join("world", "w")?;
         host("ip", &["addr", "add", "198.51.100.254/24", "dev", "world"])?;
+        host("ip", &["addr", "add", "2001:db8:9::254/64", "dev", "world", "nodad"])?;
         host("ip", &["link", "set", "world", "up"])?;
         host("ip", &["route", "add", "203.0.113.0/24", "via", "198.51.100.1"])?;
         for arguments in [
             &["addr", "add", "198.51.100.1/24", "dev", "w"][..],
             &["addr", "add", "203.0.113.1/24", "dev", "w"],
+            &["addr", "add", "2001:db8:9::1/64", "dev", "w", "nodad"],
             &["link", "set", "w", "up"],
         ] {
-            host("nsenter", &[&["--net", "--target", &there, "ip"], arguments].concat())?;
+            world.elsewhere.run(&[&["ip"], arguments].concat())?;
         }
+        let pid = world.elsewhere.pid()?;
         for &port in ports {
-            world
-                .listeners
-                .push(within(pid, || Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?))?);
+            // Of both families.
+            let listener = within(pid, || Ok(TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?))?;
+            world.listeners.push(listener);
         }
         Ok(world)
     }
@@ -248,19 +251,22 @@ impl World {
     fn end(mut self) -> anyhow::Result<()> {
         self.listeners.clear();
         host("ip", &["link", "del", "world"])?;
-        self.holder.kill()?;
-        self.holder.wait()?;
-        Ok(())
+        self.elsewhere.end()
     }
 }
 
 /// Whether a program in desktop `number` gets a TCP connection.
-async fn reaches(api: &mut Api, number: u32, to: &str, port: u16) -> anyhow::Result<bool> {
+pub(crate) async fn reaches(
+    api: &mut Api,
+    number: u32,
+    to: &str,
+    port: u16,
+) -> anyhow::Result<bool> {
     let command = format!("timeout 1 bash -c 'exec 3<>/dev/tcp/{to}/{port}'");
     Ok(exec(api, number, true, &command).await?.1 == 0)
 }
 
-fn with_rules(number: u32, rules: &[&str]) -> StartHostDesktopRequest {
+pub(crate) fn with_rules(number: u32, rules: &[&str]) -> StartHostDesktopRequest {
     let egress = rules.iter().map(|&rule| rule.to_owned()).collect();
     StartHostDesktopRequest { network: Some(NetworkPolicy { egress }), ..demo(number) }
 }
@@ -346,6 +352,119 @@ pub(crate) async fn only_what_a_pool_allows_may_leave(stage: &Stage) -> anyhow::
     agent.purge().await
 }
 
+const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0xffff, 0xffff, 0xffff, 0xfffe);
+const FIRST6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
+const SECOND6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const ALL_NODES_MAC: Mac = [0x33, 0x33, 0, 0, 0, 1];
+
+fn attempts6(bridge: Mac, first: Mac, second: Mac) -> Vec<Attempt> {
+    // Ports 1 and 7777, length, no checksum, four bytes.
+    let udp = [0, 1, 0x1e, 0x61, 0, 12, 0, 0, b'h', b'i', b'!', b'\n'];
+    let router = [134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    let attempt = |name, frame, seen_as, counter| Attempt { name, frame, seen_as, counter };
+    vec![
+        attempt(
+            "neighbours_ip6",
+            ipv6((bridge, GATEWAY6), (first, SECOND6), 17, &udp),
+            "ip6 saddr fd77::2 udp dport 7777",
+            "ipv6_dropped",
+        ),
+        attempt(
+            "advert_for_the_neighbour",
+            neighbour(136, (bridge, GATEWAY6), (first, FIRST6), SECOND6, Some(first)),
+            "icmpv6 type nd-neighbor-advert @th,64,128 0xfd770000000000000000000000000002",
+            "neighbour_dropped",
+        ),
+        attempt(
+            "advert_for_the_gateway",
+            neighbour(136, (ALL_NODES_MAC, ALL_NODES), (first, FIRST6), GATEWAY6, None),
+            "icmpv6 type nd-neighbor-advert @th,64,128 0xfd77000000000000fffffffffffffffe",
+            "neighbour_dropped",
+        ),
+        attempt(
+            "advert_of_another_mac",
+            neighbour(136, (bridge, GATEWAY6), (first, FIRST6), FIRST6, Some(second)),
+            "icmpv6 type nd-neighbor-advert @th,208,48 0x545200000002",
+            "neighbour_dropped",
+        ),
+        attempt(
+            "solicitation_of_another_mac",
+            neighbour(135, (bridge, GATEWAY6), (first, FIRST6), GATEWAY6, Some(second)),
+            "icmpv6 type nd-neighbor-solicit @th,208,48 0x545200000002",
+            "neighbour_dropped",
+        ),
+        attempt(
+            "router_advertisement_6",
+            ipv6((ALL_NODES_MAC, ALL_NODES), (first, FIRST6), 58, &router),
+            "icmpv6 type nd-router-advert",
+            "server_dropped",
+        ),
+    ]
+}
+
+pub(crate) fn with_ipv6(mut settings: Settings) -> Settings {
+    settings.more = toml::toml! {
+        [network]
+        addresses6 = "fd77::/64"
+    };
+    settings
+}
+
+pub(crate) async fn ipv6_has_walls_too(stage: &Stage) -> anyhow::Result<()> {
+    let world = World::make(&[80, 443])?;
+    let agent = Agent::start(with_ipv6(stage.settings()?)).await?;
+    let mut api = agent.api().await?;
+    let first = client::start(&mut api, demo(1)).await?.desktop;
+    ensure!(first.ip6 == "fd77::1", "{first:?}");
+    let closed = ["allow 2001:db8:9::/64 tcp 443", "allow host tcp 7443", "deny all"];
+    let second = client::start(&mut api, with_rules(2, &closed)).await?.desktop;
+    let services =
+        [7443, 7444].map(|port| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))).into_iter();
+    let services = services.collect::<Result<Vec<_>, _>>()?;
+    let there = within(second.init_pid, || Ok(TcpListener::bind((Ipv6Addr::UNSPECIFIED, 80))?))?;
+    const WORLD: &str = "2001:db8:9::1";
+    let gateway = GATEWAY6.to_string();
+    for (number, to, port, may) in [
+        // Its way back is known to nobody: it has the host's address.
+        (1, WORLD, 80, true),
+        (1, gateway.as_str(), 7443, false),
+        (1, "2001:db8:9::254", 7444, false),
+        (1, "fd77::2", 80, false),
+        (2, WORLD, 443, true),
+        (2, WORLD, 80, false),
+        (2, gateway.as_str(), 7443, true),
+        (2, gateway.as_str(), 7444, false),
+    ] {
+        let does = reaches(&mut api, number, to, port).await?;
+        ensure!(does == may, "desktop {number} to {to} port {port}: {does}, should be {may}");
+    }
+    ensure!(
+        exec(&mut api, 1, false, "getent ahostsv6 $(hostname) | grep -q fd77::1").await?.1 == 0
+    );
+    drop((services, there));
+
+    let (bridge, first_mac) = (mac_of(BRIDGE)?, mac(&first)?);
+    let attempts = attempts6(bridge, first_mac, mac(&second)?);
+    probe(&attempts, "icmpv6 type nd-neighbor-advert ip6 length 32")?;
+    are_dropped(first.init_pid, &attempts)?;
+    let own = neighbour(136, (bridge, GATEWAY6), (first_mac, FIRST6), FIRST6, Some(first_mac));
+    let before = counters()?;
+    send(first.init_pid, &own)?;
+    ensure!(counters()?["own"] > before["own"], "its own advertisement did not come through");
+    nft("delete table bridge rolltop\n")?;
+    host("bridge", &["link", "set", "dev", "rt1", "locked", "off"])?;
+    come_through(first.init_pid, &attempts)?;
+    // A router nobody asked for is not believed inside.
+    let routes = exec(&mut api, 1, false, "cat /proc/sys/net/ipv6/conf/eth0/accept_ra").await?.0;
+    ensure!(routes.trim() == "0", "{routes}");
+    nft("delete table netdev probe\n")?;
+    client::stop(&mut api, 1, 1).await?;
+    client::stop(&mut api, 2, 1).await?;
+    agent.purge().await?;
+    world.end()
+}
+
 /// Somebody flushes all rules, as a restart of the service nftables does.
 pub(crate) async fn walls_are_mended_and_taken_away(stage: &Stage) -> anyhow::Result<()> {
     let agent = stage.agent().await?;
@@ -379,7 +498,7 @@ pub(crate) async fn walls_are_mended_and_taken_away(stage: &Stage) -> anyhow::Re
     agent.purge().await
 }
 
-fn nft(rules: &str) -> anyhow::Result<()> {
+pub(crate) fn nft(rules: &str) -> anyhow::Result<()> {
     host("nft", &[rules])
 }
 
@@ -392,7 +511,7 @@ fn list(what: &str) -> anyhow::Result<Vec<Value>> {
 }
 
 /// Packets by name of the counter.
-fn counters() -> anyhow::Result<BTreeMap<String, u64>> {
+pub(crate) fn counters() -> anyhow::Result<BTreeMap<String, u64>> {
     let counters = list("counters")?.into_iter().filter_map(|object| {
         let counter = object.get("counter")?;
         Some((counter["name"].as_str()?.to_owned(), counter["packets"].as_u64()?))
@@ -416,12 +535,12 @@ fn elements() -> anyhow::Result<std::collections::BTreeSet<String>> {
             found.insert(format!("chain {name} {}", object["chain"]["family"]));
         }
     }
-    found.retain(|element| !element.contains("name_servers"));
+    found.retain(|element| !element.contains("name_servers") && !element.contains(" \"host"));
     Ok(found)
 }
 
 /// Whether anything came.
-fn heard(socket: &UdpSocket) -> anyhow::Result<bool> {
+pub(crate) fn heard(socket: &UdpSocket) -> anyhow::Result<bool> {
     match socket.recv(&mut [0; 64]) {
         Ok(_length) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
@@ -433,11 +552,11 @@ fn mac_of(link: &str) -> anyhow::Result<Mac> {
     parse(&std::fs::read_to_string(format!("/sys/class/net/{link}/address"))?)
 }
 
-fn mac(desktop: &HostDesktop) -> anyhow::Result<Mac> {
+pub(crate) fn mac(desktop: &HostDesktop) -> anyhow::Result<Mac> {
     parse(&desktop.mac)
 }
 
-fn parse(text: &str) -> anyhow::Result<Mac> {
+pub(crate) fn parse(text: &str) -> anyhow::Result<Mac> {
     let bytes: Result<Vec<u8>, _> =
         text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16)).collect();
     bytes?.try_into().ok().with_context(|| format!("{text} is no hardware address"))
