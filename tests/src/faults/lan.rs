@@ -19,8 +19,9 @@ pub(super) const INSIDE: &str = "lan0";
 const AGENT_PORT: u16 = 7443;
 /// Brokers' end; not the network that desktops have.
 const OURS: &str = "10.98.0.254/24";
-/// For the kernel to take away a network that nobody has any more.
-const UNPLUGGED: Duration = Duration::from_secs(20);
+/// For the kernel to take away a network that nobody has any more; a process may
+/// be in a call that has to end first.
+const UNPLUGGED: Duration = Duration::from_secs(90);
 
 /// Where brokers reach the agent of a host.
 pub fn address(host: usize) -> SocketAddr {
