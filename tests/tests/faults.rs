@@ -35,8 +35,8 @@ fn play(seed: &str, more: &[&str]) {
         .args(["--seed", seed, "--schedules", "1", "--programs"])
         .arg(programs())
         .args(more)
-        .output()
-        .unwrap();
+        .output();
+    let output = output.unwrap_or_else(|error| panic!("rolltop-faults cannot be run: {error}"));
     let told = String::from_utf8_lossy(&output.stdout);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}\n{error}");

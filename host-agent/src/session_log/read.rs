@@ -113,8 +113,8 @@ impl SessionLog {
             if chunk.is_empty() {
                 break;
             }
-            let mut place = self.place - chunk.len() as u64;
-            for byte in chunk {
+            let begin = self.place - chunk.len() as u64;
+            for (place, byte) in (begin..).zip(chunk) {
                 if at_begin {
                     begins.push_back(place);
                     if begins.len() > lines {
@@ -122,7 +122,6 @@ impl SessionLog {
                     }
                 }
                 at_begin = byte == b'\n';
-                place += 1;
             }
         }
         Ok(begins.front().copied().unwrap_or(length))
