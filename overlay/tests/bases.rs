@@ -104,6 +104,15 @@ fn a_key_stands_for_one_source() {
             let error = bases.mount(&key(taken), wanted).unwrap_err();
             assert!(matches!(error, BaseError::Mismatch { .. }), "{taken}: {error}");
         }
+        // What was found right is not looked at again, unless it is another mount.
+        for _ in 0..2 {
+            bases.mount(&key("b"), &image).unwrap();
+        }
+        let others = host.bases();
+        others.unmount(&key("b")).unwrap();
+        others.mount(&key("b"), &directory).unwrap();
+        let error = bases.mount(&key("b"), &image).unwrap_err();
+        assert!(matches!(error, BaseError::Mismatch { .. }), "{error}");
         assert!(bases.unmount_all().is_empty());
         assert!(bases.unmount_all().is_empty());
         // Also usable after that.

@@ -1,5 +1,6 @@
 //! Base roots: mounted read-only, once per host, shared by all that use them.
 
+mod known;
 mod source;
 
 use std::io;
@@ -13,6 +14,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use thiserror::Error;
 
+use self::known::{Known, Sight};
 use self::source::{check_same, mount_source};
 use crate::dir_lock::DirLock;
 use crate::mountinfo::{Mount, MountInfoError, mounts_below};
@@ -111,6 +113,7 @@ pub enum BaseError {
 #[derive(Debug)]
 pub struct BaseRoots {
     dir: PathBuf,
+    known: Known,
 }
 
 // === impl BaseRoots ===
@@ -122,7 +125,8 @@ impl BaseRoots {
     /// The step that failed.
     pub fn open(dir: &Path) -> Result<Self, BaseError> {
         isolate(dir)?;
-        Ok(Self { dir: dir.canonicalize().step("resolve", dir)? })
+        let dir = dir.canonicalize().step("resolve", dir)?;
+        Ok(Self { dir, known: Known::default() })
     }
 
     /// Mounts `source` under `key`, if it is not mounted already, and says
@@ -137,7 +141,14 @@ impl BaseRoots {
         let point = dir.join(ROOT);
         let lock = DirLock::create(&dir)?;
         if is_mount_point(CWD, &point).step("stat", &point)? {
+            let sight = Sight::of(&point, source).step("stat", &point)?;
+            if sight.as_ref().is_some_and(|sight| self.known.is(key, sight)) {
+                return Ok(point);
+            }
             check_same(key, &point, source)?;
+            if let Some(sight) = sight {
+                self.known.note(key, sight);
+            }
             return Ok(point);
         }
         let made = mkdirat(CWD, &point, Mode::RWXU);
