@@ -62,7 +62,7 @@ fn host(number: usize, full: bool) -> HostFacts {
 fn main() {
     let demand = Demand {
         image: "image3:stable".parse().unwrap(),
-        limits: LimitsRecord { memory_mib: 2048, cpu_millis: 0, pids: 512 },
+        limits: LimitsRecord { memory_mib: 2048, pids: 512, ..LimitsRecord::default() },
         new_overlay_mib: 1024,
         bound_to: Vec::new(),
         number: 1,

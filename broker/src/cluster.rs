@@ -214,7 +214,7 @@ fn default_pool(
         image: ImageRef::parse("image", "demo:stable")?,
         persistent,
         overlay_size_mib: 1024,
-        limits: LimitsRecord { memory_mib: 2048, cpu_millis: 0, pids: 512 },
+        limits: LimitsRecord { memory_mib: 2048, pids: 512, ..LimitsRecord::default() },
         runtime: String::new(),
         users: Vec::new(),
         groups: Vec::new(),

@@ -84,6 +84,21 @@ pub(crate) struct Set {
     /// Most processes, or "none"
     #[arg(long, value_name = "NUMBER", value_parser = size::count_or_none)]
     processes: Option<i64>,
+    /// Most that comes over each desktop's network, such as 50Mbit, or "none"
+    #[arg(long, value_name = "RATE", value_parser = size::bits_or_none)]
+    network_down: Option<i64>,
+    /// Most that each desktop sends over it, such as 10Mbit, or "none"
+    #[arg(long, value_name = "RATE", value_parser = size::bits_or_none)]
+    network_up: Option<i64>,
+    /// Most that each desktop reads from its own disk, such as 100MiB/s, or "none"
+    #[arg(long, value_name = "RATE", value_parser = size::bytes_or_none)]
+    disk_read: Option<i64>,
+    /// Most that each desktop writes to it, such as 50MiB/s, or "none"
+    #[arg(long, value_name = "RATE", value_parser = size::bytes_or_none)]
+    disk_write: Option<i64>,
+    /// Most reads of it in a second, and as many writes, or "none"
+    #[arg(long, value_name = "NUMBER", value_parser = size::count_or_none)]
+    disk_iops: Option<i64>,
     /// How its desktops lie on hosts: on as many or on as few as can be
     #[arg(long, value_enum)]
     strategy: Option<Strategy>,
@@ -184,6 +199,11 @@ impl Set {
         put(&mut limits.memory_mib, self.memory);
         put(&mut limits.cpu_millis, self.cpus);
         put(&mut limits.pids, self.processes);
+        put(&mut limits.network_down_bits, self.network_down);
+        put(&mut limits.network_up_bits, self.network_up);
+        put(&mut limits.disk_read_bytes, self.disk_read);
+        put(&mut limits.disk_write_bytes, self.disk_write);
+        put(&mut limits.disk_ops, self.disk_iops);
         pool.limits = Some(limits);
         let mut hosts = pool.hosts.take().unwrap_or_default();
         put(&mut hosts.strategy, self.strategy.map(|strategy| strategy.of_the_api().into()));
@@ -316,7 +336,12 @@ mod tests {
             image: "demo:stable".into(),
             persistent: true,
             overlay_size_mib: 1024,
-            limits: Some(Limits { memory_mib: 512, cpu_millis: 1000, pids: 100 }),
+            limits: Some(Limits {
+                memory_mib: 512,
+                cpu_millis: 1000,
+                pids: 100,
+                ..Limits::default()
+            }),
             users: vec!["ada".into()],
             ..Pool::default()
         };
@@ -324,7 +349,7 @@ mod tests {
         let pool = set.applied_to(Some(present.clone()));
         let expected = Pool {
             overlay_size_mib: 2048,
-            limits: Some(Limits { memory_mib: 0, cpu_millis: 1000, pids: 100 }),
+            limits: Some(Limits { cpu_millis: 1000, pids: 100, ..Limits::default() }),
             ..present.clone()
         };
         assert_eq!(pool, expected);

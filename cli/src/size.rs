@@ -46,6 +46,33 @@ pub(crate) fn count_or_none(text: &str) -> Result<i64, String> {
     }
 }
 
+/// "50Mbit", "1.5 Gbit/s": bits a second, counted in thousands; "none" is 0.
+pub(crate) fn bits_or_none(text: &str) -> Result<i64, String> {
+    let scales = [("kbit", 1e3), ("mbit", 1e6), ("gbit", 1e9)];
+    rate(text, &scales)
+        .ok_or_else(|| format!("{text:?} is not a rate such as 50Mbit or 1Gbit, or \"none\""))
+}
+
+/// "100MiB/s", "512KiB": bytes a second; "none" is 0.
+pub(crate) fn bytes_or_none(text: &str) -> Result<i64, String> {
+    let [kib, mib, gib] = [1, 2, 3].map(|power| f64::from(1024_i32.pow(power)));
+    rate(text, &[("kib", kib), ("mib", mib), ("gib", gib)])
+        .ok_or_else(|| format!("{text:?} is not a rate such as 100MiB/s or 1GiB, or \"none\""))
+}
+
+fn rate(text: &str, scales: &[(&str, f64)]) -> Option<i64> {
+    if text == "none" {
+        return Some(0);
+    }
+    let text = text.trim().to_ascii_lowercase();
+    let text = text.strip_suffix("/s").unwrap_or(&text);
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(digits);
+    let (_, scale) = scales.iter().find(|(name, _)| *name == unit.trim())?;
+    let rate = (number.parse::<f64>().ok()? * scale).round();
+    (1.0..=(1_u64 << 40) as f64).contains(&rate).then_some(rate as i64)
+}
+
 /// A screen, such as "1280x800": width and height in pixels.
 pub(crate) fn screen(text: &str) -> Result<(u32, u32), String> {
     let parse = |side: &str| side.parse().ok().filter(|pixels| (1..=16_384).contains(pixels));
@@ -99,6 +126,17 @@ mod tests {
         }
         assert_eq!(count_or_none("300"), Ok(300));
         assert_eq!(count_or_none("none"), Ok(0));
+        assert_eq!(bits_or_none("50Mbit"), Ok(50_000_000));
+        assert_eq!(bits_or_none("1.5 gbit/s"), Ok(1_500_000_000));
+        assert_eq!(bits_or_none("none"), Ok(0));
+        assert_eq!(bytes_or_none("100MiB/s"), Ok(100 << 20));
+        assert_eq!(bytes_or_none("64 KiB"), Ok(65_536));
+        for text in ["", "5", "0Mbit", "-1Mbit", "1MiB", "1Mbit/h", "9e9Gbit", "99999999Gbit"] {
+            assert!(bits_or_none(text).is_err(), "{text}");
+        }
+        for text in ["", "5", "0MiB", "1Mbit", "1MB", "NaNMiB", "."] {
+            assert!(bytes_or_none(text).is_err(), "{text}");
+        }
         assert!(count_or_none("0").is_err() && count_or_none("-3").is_err());
         assert_eq!(screen("1280x800"), Ok((1280, 800)));
         for text in ["", "x", "1280", "0x800", "1280x800x3", "99999x10", "-1x5"] {

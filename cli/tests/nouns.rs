@@ -17,9 +17,13 @@ fn pools_are_listed_shown_and_changed_in_part() {
     let none = rig.run(&["pool", "show", "nosuch", "-o", "json"]);
     assert_eq!((none.code(), &none.error()["reason"]), (4, &json!("POOL_NOT_FOUND")));
 
-    let set = rig.run(&["pool", "set", "lab", "--memory", "1GiB", "--persistent", "-o", "json"]);
-    let pool = set.json();
-    assert_eq!(pool["limits"], json!({"memory_mib": 1024, "cpu_millis": null, "pids": null}));
+    let rates = ["--network-up", "10Mbit", "--disk-read", "none"];
+    let set = ["pool", "set", "lab", "--memory", "1GiB", "--persistent", "-o", "json"];
+    let pool = rig.run(&[&set[..], &rates].concat()).json();
+    let limits = &pool["limits"];
+    assert_eq!((&limits["memory_mib"], &limits["pids"]), (&json!(1024), &json!(null)));
+    assert_eq!(limits["network_up_bits"], json!(10_000_000));
+    assert_eq!(limits["disk_read_bytes"], json!(null));
     assert_eq!((&pool["persistent"], &pool["image"]), (&json!(true), &json!("demo:stable")));
 }
 

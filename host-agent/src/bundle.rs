@@ -9,19 +9,20 @@ use std::{
 use oci_spec::{
     OciSpecError,
     runtime::{
-        LinuxBuilder, LinuxCpuBuilder, LinuxDeviceCgroupBuilder, LinuxIdMapping,
-        LinuxIdMappingBuilder, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder,
-        LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, Mount,
-        MountBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+        LinuxBlockIo, LinuxBlockIoBuilder, LinuxBuilder, LinuxCpuBuilder, LinuxDeviceCgroupBuilder,
+        LinuxIdMapping, LinuxIdMappingBuilder, LinuxMemoryBuilder, LinuxNamespace,
+        LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources,
+        LinuxResourcesBuilder, LinuxThrottleDeviceBuilder, Mount, MountBuilder, Process,
+        ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
     },
 };
 use rolltop_launcher::profile::{self, NestedNamespaces};
-use rolltop_overlay::{IdMap, IdRange};
+use rolltop_overlay::{IdMap, IdRange, LOOP_MAJOR};
 
 use crate::{
     extra::ExtraBind,
     paths::{DISPLAY_DIR_INSIDE, DesktopPaths, INIT_INSIDE, NOTIFY_INSIDE},
-    request::{Account, Limits},
+    request::{Account, DiskRates, Limits},
     watches,
 };
 
@@ -67,6 +68,8 @@ pub struct Ingredients<'a> {
     pub extra_dirs: &'a [ExtraBind],
     /// What it may use.
     pub limits: Limits,
+    /// N of each /dev/loopN that is its own.
+    pub disks: &'a [u32],
     /// The user, and the directory of the host that is their home.
     pub home: Option<(&'a str, &'a Path)>,
     /// Whether the runtime can keep its use of inotify apart from others'.
@@ -113,7 +116,7 @@ pub fn container(from: &Ingredients<'_>) -> Result<Spec, OciSpecError> {
         .uid_mappings(ids.clone())
         .gid_mappings(ids)
         .cgroups_path(from.paths.cgroup())
-        .resources(first_resources(from.limits)?)
+        .resources(first_resources(from.limits, from.disks)?)
         .masked_paths(MASKED.map(str::to_owned))
         .readonly_paths(READ_ONLY.map(str::to_owned))
         .seccomp(profile::default_seccomp(NestedNamespaces::Denied));
@@ -225,7 +228,7 @@ fn id_mappings(ids: &IdMap) -> Result<Vec<LinuxIdMapping>, OciSpecError> {
 }
 
 /// What is not limited is not mentioned: the kernel's own default holds.
-fn first_resources(limits: Limits) -> Result<LinuxResources, OciSpecError> {
+fn first_resources(limits: Limits, disks: &[u32]) -> Result<LinuxResources, OciSpecError> {
     let mut resources = resources(
         limits.memory_mib.map(bytes),
         limits.cpu_millis.map(quota),
@@ -234,6 +237,9 @@ fn first_resources(limits: Limits) -> Result<LinuxResources, OciSpecError> {
     // Each runtime adds what every container has in `/dev`.
     let no_device = LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build()?;
     resources.set_devices(Some(vec![no_device]));
+    if limits.disk != DiskRates::default() {
+        resources.set_block_io(Some(block_io(limits.disk, disks)?));
+    }
     Ok(resources)
 }
 
@@ -248,6 +254,34 @@ pub fn new_resources(limits: Limits) -> Result<LinuxResources, OciSpecError> {
         Some(limits.cpu_millis.map_or(UNLIMITED, quota)),
         Some(limits.pids.map_or(UNLIMITED, count)),
     )
+}
+
+/// Rates of the disks /dev/loopN that a desktop has; what is not limited is said
+/// so.
+///
+/// # Errors
+/// A value the OCI types refuse; the agent's own fault.
+pub fn disk_resources(rates: DiskRates, disks: &[u32]) -> Result<LinuxResources, OciSpecError> {
+    LinuxResourcesBuilder::default().block_io(block_io(rates, disks)?).build()
+}
+
+fn block_io(rates: DiskRates, disks: &[u32]) -> Result<LinuxBlockIo, OciSpecError> {
+    let of_each = |rate: Option<u64>| {
+        let device = |number: &u32| {
+            LinuxThrottleDeviceBuilder::default()
+                .major(LOOP_MAJOR)
+                .minor(*number)
+                .rate(rate.unwrap_or(0))
+                .build()
+        };
+        disks.iter().map(device).collect::<Result<Vec<_>, _>>()
+    };
+    LinuxBlockIoBuilder::default()
+        .throttle_read_bps_device(of_each(rates.read_bytes)?)
+        .throttle_write_bps_device(of_each(rates.write_bytes)?)
+        .throttle_read_iops_device(of_each(rates.operations)?)
+        .throttle_write_iops_device(of_each(rates.operations)?)
+        .build()
 }
 
 fn bytes(mib: u64) -> i64 {
@@ -443,6 +477,7 @@ mod tests {
             ids: IdMap { first: 458_752, count: 65_536, kept: None },
             extra_dirs: &[ExtraBind { host: "/lib/modules/6.1".into(), inside: "/m".into() }],
             limits,
+            disks: &[3, 5],
             home: Some(("alice", Path::new("/r/desktops/7/home/disk"))),
             own_watches: true,
         })
@@ -460,8 +495,29 @@ mod tests {
     }
 
     #[test]
+    fn rates_are_those_of_each_disk() {
+        let block_io = |limits| {
+            let spec = spec(limits);
+            spec.linux().as_ref().unwrap().resources().as_ref().unwrap().block_io().clone()
+        };
+        assert!(block_io(Limits::default()).is_none());
+        let disk = DiskRates { write_bytes: Some(1 << 20), ..DiskRates::default() };
+        let limited = block_io(Limits { disk, ..Limits::default() }).unwrap();
+        let written = limited.throttle_write_bps_device().as_ref().unwrap();
+        let written: Vec<_> =
+            written.iter().map(|it| (it.major(), it.minor(), it.rate())).collect();
+        assert_eq!(written, [(7, 3, 1 << 20), (7, 5, 1 << 20)]);
+        assert_eq!(limited.throttle_read_bps_device().as_ref().unwrap()[0].rate(), 0);
+    }
+
+    #[test]
     fn every_wall_stands() {
-        let spec = spec(Limits { memory_mib: Some(2048), cpu_millis: Some(1500), pids: Some(512) });
+        let spec = spec(Limits {
+            memory_mib: Some(2048),
+            cpu_millis: Some(1500),
+            pids: Some(512),
+            ..Limits::default()
+        });
         let linux = spec.linux().as_ref().unwrap();
         assert_eq!(linux.namespaces().as_ref().unwrap().len(), 7);
         assert_eq!(linux.uid_mappings().as_ref().unwrap()[0].host_id(), 458_752);

@@ -6,13 +6,17 @@ mod home;
 
 use rolltop_image::ImageRef;
 use rolltop_overlay::{OverlayName, OverlaySize};
-use rolltop_proto::{egress::Egress, v1};
+use rolltop_proto::{
+    egress::Egress,
+    limits::{OutOfRange, bad_rates},
+    v1,
+};
 use serde::{Deserialize, Serialize};
 
 pub use assign::Assignment;
 pub use home::Home;
 
-use crate::{address::Number, desktop::Seat};
+use crate::{address::Number, desktop::Seat, network::Rates};
 
 /// User ids a person may have inside a desktop: above the system's, below
 /// `nobody` and what systemd gives out by itself.
@@ -85,6 +89,23 @@ pub struct Limits {
     pub cpu_millis: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u64>,
+    /// Its link. Records of before have none.
+    #[serde(default)]
+    pub network: Rates,
+    /// Its own disks. Records of before have none.
+    #[serde(default)]
+    pub disk: DiskRates,
+}
+
+/// What a desktop's own disks may do in a second; none: what they can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskRates {
+    /// Bytes read.
+    pub read_bytes: Option<u64>,
+    /// Bytes written.
+    pub write_bytes: Option<u64>,
+    /// Reads, and as many writes.
+    pub operations: Option<u64>,
 }
 
 impl StartRequest {
@@ -249,11 +270,30 @@ fn limits(given: v1::Limits, faults: &mut Faults) -> Limits {
             None
         }
     };
-    Limits {
+    let parsed = Limits {
         memory_mib: limit("limits.memory_mib", given.memory_mib, 16),
         cpu_millis: limit("limits.cpu_millis", given.cpu_millis, 10),
         pids: limit("limits.pids", given.pids, 8),
+        network: Rates {
+            down_bits: rate(given.network_down_bits),
+            up_bits: rate(given.network_up_bits),
+        },
+        disk: DiskRates {
+            read_bytes: rate(given.disk_read_bytes),
+            write_bytes: rate(given.disk_write_bytes),
+            operations: rate(given.disk_ops),
+        },
+    };
+    for OutOfRange { field, value, least, most } in bad_rates(&given) {
+        let reason = format!("{value} is out of range: 0 for no limit, or {least} to {most}");
+        faults.add(field.trim_start_matches("pool."), reason);
     }
+    parsed
+}
+
+/// 0: none. What is out of range is a fault besides.
+fn rate(value: i64) -> Option<u64> {
+    u64::try_from(value).ok().filter(|rate| *rate > 0)
 }
 
 fn geometry(width: u32, height: u32, faults: &mut Faults) -> (u32, u32) {
@@ -401,7 +441,14 @@ mod tests {
             r.number = 0;
             r.account.as_mut().unwrap().uid = 12;
             r.overlay.as_mut().unwrap().size_mib = -1;
-            r.limits = Some(v1::Limits { memory_mib: -5, cpu_millis: 1, pids: 1 });
+            r.limits = Some(v1::Limits {
+                memory_mib: -5,
+                cpu_millis: 1,
+                pids: 1,
+                network_up_bits: 1,
+                disk_ops: -1,
+                ..v1::Limits::default()
+            });
             r.width = 1;
         });
         assert_eq!(
@@ -413,6 +460,8 @@ mod tests {
                 "limits.memory_mib",
                 "limits.cpu_millis",
                 "limits.pids",
+                "limits.network_up_bits",
+                "limits.disk_ops",
                 "width",
                 "height"
             ]
@@ -433,7 +482,7 @@ mod tests {
                 number, image, time_zone: zone, width,
                 account: Some(v1::Account { name, uid, full_name: String::new() }),
                 overlay: Some(v1::OverlaySpec { persistent_name: overlay, size_mib: size }),
-                limits: Some(v1::Limits { memory_mib: memory, cpu_millis: 0, pids: 0 }),
+                limits: Some(v1::Limits { memory_mib: memory, ..v1::Limits::default() }),
                 ..Default::default()
             });
         }

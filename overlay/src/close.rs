@@ -14,7 +14,7 @@ use crate::mounting::is_mount_point;
 use crate::step::{Step, StepError};
 
 /// Major number of loop devices.
-pub(crate) const LOOP_MAJOR: u32 = 7;
+pub const LOOP_MAJOR: u32 = 7;
 
 /// For how long a device may still be open after its last mount is gone: where
 /// udev runs, it reads a loop device whenever one was attached or written.
@@ -184,6 +184,15 @@ fn remove_dir(path: &Path, report: &mut CloseReport) {
             report.note(Err::<(), _>(error).step("remove", path));
         }
     }
+}
+
+/// N of the /dev/loopN that an open root, or volume, in `mount_dir` has for
+/// itself; `None` if nothing is open there, or what is open is on no loop device.
+///
+/// # Errors
+/// The mount point cannot be looked at.
+pub fn own_device(mount_dir: &Path) -> Result<Option<u32>, StepError> {
+    Ok(loop_device(&mount_dir.join(DISK))?.map(|(number, _)| number))
 }
 
 /// The loop device mounted at `disk`, if one is, and the file on it.

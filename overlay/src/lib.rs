@@ -65,7 +65,7 @@ mod volume;
 pub use archive::{ArchiveError, Exported};
 pub use base::{BaseError, BaseRoots, BaseSource};
 pub use check::Health;
-pub use close::{CloseReport, close_root};
+pub use close::{CloseReport, LOOP_MAJOR, close_root, own_device};
 pub use draft::DraftError;
 pub use fence::Fence;
 pub use find::{FindError, FoundRoot, find_roots};

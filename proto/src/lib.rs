@@ -2,6 +2,7 @@
 //! `proto/rolltop/v1`. What each message and call means is said there.
 
 pub mod egress;
+pub mod limits;
 
 /// Version 1 of the API.
 pub mod v1 {

@@ -320,11 +320,7 @@ fn host_request(user: &UserRecord, record: &DesktopRecord) -> StartHostDesktopRe
             persistent_name: record.overlay.clone(),
             size_mib: record.overlay_size_mib,
         }),
-        limits: Some(v1::Limits {
-            memory_mib: record.limits.memory_mib,
-            cpu_millis: record.limits.cpu_millis,
-            pids: record.limits.pids,
-        }),
+        limits: Some(record.limits.into()),
         runtime: record.runtime.clone(),
         width: record.width,
         height: record.height,

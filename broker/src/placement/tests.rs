@@ -44,7 +44,12 @@ fn resources(host: &mut HostFacts) -> &mut Resources {
 fn demand() -> Demand {
     Demand {
         image: "demo:stable".parse().unwrap(),
-        limits: LimitsRecord { memory_mib: 2048, cpu_millis: 500, pids: 512 },
+        limits: LimitsRecord {
+            memory_mib: 2048,
+            cpu_millis: 500,
+            pids: 512,
+            ..LimitsRecord::default()
+        },
         new_overlay_mib: 1024,
         bound_to: Vec::new(),
         number: 1,

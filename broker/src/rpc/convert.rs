@@ -11,8 +11,8 @@ use crate::{
     names::GroupName,
     state::{
         CapacityRecord, DesktopRecord, DesktopState, Display, Duty, FailureRecord, HomePolicy,
-        HostPolicy, HostRecord, LimitsRecord, PoolRecord, Role, Strategy, Term, TimeLimits,
-        UserRecord, ViewerRecord,
+        HostPolicy, HostRecord, PoolRecord, Role, Strategy, Term, TimeLimits, UserRecord,
+        ViewerRecord,
     },
 };
 
@@ -51,7 +51,7 @@ pub(super) fn pool(record: &PoolRecord) -> v1::Pool {
         image: record.image.to_string(),
         persistent: record.persistent,
         overlay_size_mib: record.overlay_size_mib,
-        limits: Some(limits(record.limits)),
+        limits: Some(record.limits.into()),
         runtime: record.runtime.clone(),
         users: record.users.iter().map(ToString::to_string).collect(),
         groups: record.groups.iter().map(ToString::to_string).collect(),
@@ -173,7 +173,7 @@ pub(super) fn desktop(
         ip: placed.ip,
         started_at: placed.started_at.map(Into::into),
         overlay: Some(overlay),
-        limits: Some(limits(record.limits)),
+        limits: Some(record.limits.into()),
         usage: there.and_then(|told| told.usage),
         failure: record.failure.as_ref().map(failure),
         viewer: viewer.map(self::viewer),
@@ -251,10 +251,6 @@ pub(super) fn display(display: Display) -> v1::DisplayProtocol {
 
 pub(super) fn stamp(at: Timestamp) -> Option<prost_types::Timestamp> {
     Some(at.into())
-}
-
-fn limits(limits: LimitsRecord) -> v1::Limits {
-    v1::Limits { memory_mib: limits.memory_mib, cpu_millis: limits.cpu_millis, pids: limits.pids }
 }
 
 fn failure(record: &FailureRecord) -> v1::Failure {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rolltop_proto::{egress::Egress, v1};
+use rolltop_proto::{egress::Egress, limits::bad_rates, v1};
 
 use super::{Api, RpcError, convert};
 use crate::{
@@ -112,7 +112,6 @@ impl Api {
 }
 
 fn parse(pool: v1::Pool) -> Result<PoolRecord, BadField> {
-    let limits = pool.limits.unwrap_or_default();
     if !OVERLAY_MIB.contains(&pool.overlay_size_mib) {
         let wanted = format!("{} to {}", OVERLAY_MIB.start(), OVERLAY_MIB.end());
         return Err(BadField::new(
@@ -146,11 +145,7 @@ fn parse(pool: v1::Pool) -> Result<PoolRecord, BadField> {
         image: ImageRef::parse("pool.image", &pool.image)?,
         persistent: pool.persistent,
         overlay_size_mib: pool.overlay_size_mib,
-        limits: LimitsRecord {
-            memory_mib: limit("pool.limits.memory_mib", limits.memory_mib, 16)?,
-            cpu_millis: limit("pool.limits.cpu_millis", limits.cpu_millis, 10)?,
-            pids: limit("pool.limits.pids", limits.pids, 16)?,
-        },
+        limits: self::limits(&pool.limits.unwrap_or_default())?,
         runtime: runtime(&pool.runtime)?,
         users: users?,
         groups: groups?.into_iter().collect(),
@@ -274,6 +269,23 @@ fn is_plain_path(path: &str) -> bool {
 }
 
 /// 0, or enough to come up with at all.
+fn limits(limits: &v1::Limits) -> Result<LimitsRecord, BadField> {
+    if let Some(bad) = bad_rates(limits).next() {
+        let wanted = format!("0 for no limit, or {} to {}", bad.least, bad.most);
+        return Err(BadField::new(bad.field, &bad.value.to_string(), wanted));
+    }
+    Ok(LimitsRecord {
+        memory_mib: limit("pool.limits.memory_mib", limits.memory_mib, 16)?,
+        cpu_millis: limit("pool.limits.cpu_millis", limits.cpu_millis, 10)?,
+        pids: limit("pool.limits.pids", limits.pids, 16)?,
+        network_down_bits: limits.network_down_bits,
+        network_up_bits: limits.network_up_bits,
+        disk_read_bytes: limits.disk_read_bytes,
+        disk_write_bytes: limits.disk_write_bytes,
+        disk_ops: limits.disk_ops,
+    })
+}
+
 fn limit(field: &'static str, value: i64, least: i64) -> Result<i64, BadField> {
     const MOST: i64 = 1 << 30;
     if value == 0 || (least..=MOST).contains(&value) {
@@ -373,5 +385,8 @@ mod tests {
         let negative = v1::Limits { memory_mib: -1, ..v1::Limits::default() };
         let pool = v1::Pool { limits: Some(negative), ..good() };
         assert_eq!(parse(pool).unwrap_err().field, "pool.limits.memory_mib");
+        let crawling = v1::Limits { network_up_bits: 9_600, ..v1::Limits::default() };
+        let pool = v1::Pool { limits: Some(crawling), ..good() };
+        assert_eq!(parse(pool).unwrap_err().field, "pool.limits.network_up_bits");
     }
 }

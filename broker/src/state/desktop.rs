@@ -13,6 +13,7 @@
 
 use std::fmt;
 
+use rolltop_proto::v1;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -79,6 +80,36 @@ pub struct LimitsRecord {
     pub cpu_millis: i64,
     /// Processes and threads.
     pub pids: i64,
+    /// Bits a second to it. Records of before have no rates.
+    #[serde(default)]
+    pub network_down_bits: i64,
+    /// Bits a second from it.
+    #[serde(default)]
+    pub network_up_bits: i64,
+    /// Bytes a second read from its own disks.
+    #[serde(default)]
+    pub disk_read_bytes: i64,
+    /// Bytes a second written to them.
+    #[serde(default)]
+    pub disk_write_bytes: i64,
+    /// Reads a second, and as many writes.
+    #[serde(default)]
+    pub disk_ops: i64,
+}
+
+impl From<LimitsRecord> for v1::Limits {
+    fn from(limits: LimitsRecord) -> Self {
+        Self {
+            memory_mib: limits.memory_mib,
+            cpu_millis: limits.cpu_millis,
+            pids: limits.pids,
+            network_down_bits: limits.network_down_bits,
+            network_up_bits: limits.network_up_bits,
+            disk_read_bytes: limits.disk_read_bytes,
+            disk_write_bytes: limits.disk_write_bytes,
+            disk_ops: limits.disk_ops,
+        }
+    }
 }
 
 /// Why it did not come up. `phase` is the API's number.

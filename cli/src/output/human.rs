@@ -20,6 +20,18 @@ pub(crate) fn gib_or_mib(mib: i64) -> String {
     if mib != 0 && mib % 1024 == 0 { format!("{} GiB", mib / 1024) } else { format!("{mib} MiB") }
 }
 
+/// A rate as networks are sold: "50 Mbit/s", "1.5 Gbit/s".
+pub(crate) fn rate_bits(bits: i64) -> String {
+    const UNITS: [&str; 4] = ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"];
+    let mut value = bits as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    format!("{value} {}", UNITS[unit])
+}
+
 /// A short time: "0.4 ms", "12.3 ms", "123 ms", "4.5 s", "2 min 5 s".
 pub(crate) fn duration_ms(ms: f64) -> String {
     if ms < 99.95 {

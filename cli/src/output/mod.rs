@@ -11,7 +11,7 @@ use std::{
 
 use serde::Serialize;
 
-pub(crate) use human::{age, duration_ms, gib_or_mib, size_bytes};
+pub(crate) use human::{age, duration_ms, gib_or_mib, rate_bits, size_bytes};
 pub(crate) use table::{Column, Fields, Table};
 pub(crate) use text::{Paint, Tone, clean};
 

@@ -5,7 +5,9 @@ use serde::Serialize;
 
 use super::{ago, duration_in_ms, or_empty, some, time, words};
 use crate::{
-    output::{Column, Fields, Look, Table, Tone, View, duration_ms, gib_or_mib, size_bytes},
+    output::{
+        Column, Fields, Look, Table, Tone, View, duration_ms, gib_or_mib, rate_bits, size_bytes,
+    },
     watch::Change,
 };
 
@@ -56,6 +58,12 @@ pub(super) struct LimitsView {
     pub(super) memory_mib: Option<i64>,
     pub(super) cpu_millis: Option<i64>,
     pub(super) pids: Option<i64>,
+    /// A second, as all that follow.
+    network_down_bits: Option<i64>,
+    network_up_bits: Option<i64>,
+    disk_read_bytes: Option<i64>,
+    disk_write_bytes: Option<i64>,
+    disk_ops: Option<i64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -224,6 +232,11 @@ impl LimitsView {
             self.memory_mib.map(|mib| format!("{} memory", gib_or_mib(mib))),
             self.cpu_millis.map(|millis| format!("{} CPUs", millis as f64 / 1000.0)),
             self.pids.map(|pids| format!("{pids} processes")),
+            self.network_down_bits.map(|bits| format!("{} down", rate_bits(bits))),
+            self.network_up_bits.map(|bits| format!("{} up", rate_bits(bits))),
+            self.disk_read_bytes.map(|bytes| format!("{}/s read", size_bytes(bytes))),
+            self.disk_write_bytes.map(|bytes| format!("{}/s written", size_bytes(bytes))),
+            self.disk_ops.map(|ops| format!("{ops} reads/s, {ops} writes/s")),
         ];
         let limits: Vec<String> = limits.into_iter().flatten().collect();
         if limits.is_empty() { "none".to_owned() } else { limits.join(", ") }
@@ -279,6 +292,11 @@ impl From<Limits> for LimitsView {
             memory_mib: limit(limits.memory_mib),
             cpu_millis: limit(limits.cpu_millis),
             pids: limit(limits.pids),
+            network_down_bits: limit(limits.network_down_bits),
+            network_up_bits: limit(limits.network_up_bits),
+            disk_read_bytes: limit(limits.disk_read_bytes),
+            disk_write_bytes: limit(limits.disk_write_bytes),
+            disk_ops: limit(limits.disk_ops),
         }
     }
 }

@@ -25,7 +25,13 @@ fn running() -> Desktop {
             size_bytes: 1 << 30,
             allocated_bytes: 3 << 20,
         }),
-        limits: Some(Limits { memory_mib: 2048, cpu_millis: 1500, pids: 0 }),
+        limits: Some(Limits {
+            memory_mib: 2048,
+            cpu_millis: 1500,
+            network_up_bits: 12_500_000,
+            disk_read_bytes: 100 << 20,
+            ..Limits::default()
+        }),
         usage: Some(Usage {
             memory_bytes: 80 << 20,
             pids: 9,
@@ -85,7 +91,11 @@ fn json_of_a_running_desktop() {
                 "size_bytes": 1_073_741_824,
                 "allocated_bytes": 3_145_728,
             },
-            "limits": {"memory_mib": 2048, "cpu_millis": 1500, "pids": null},
+            "limits": {
+                "memory_mib": 2048, "cpu_millis": 1500, "pids": null,
+                "network_down_bits": null, "network_up_bits": 12_500_000,
+                "disk_read_bytes": 104_857_600, "disk_write_bytes": null, "disk_ops": null,
+            },
             "usage": {"memory_bytes": 83_886_080, "pids": 9, "cpu_time_ms": 1500.0},
             "failure": null,
             "viewer": {"user": "ada", "address": "192.0.2.7", "since": "2026-01-02T03:03:05Z"},
@@ -122,7 +132,7 @@ fn one_desktop_for_people() {
     for line in [
         "disk       volatile, 3.0 MiB of 1.0 GiB\n",
         "uses       80.0 MiB memory, 9 processes, 1.5 s of CPU\n",
-        "limits     2 GiB memory, 1.5 CPUs\n",
+        "limits     2 GiB memory, 1.5 CPUs, 12.5 Mbit/s up, 100.0 MiB/s read\n",
         "viewed by  ada from 192.0.2.7\n",
         "disk ready after 12.3 ms\n",
     ] {

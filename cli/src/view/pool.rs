@@ -303,7 +303,7 @@ mod tests {
             title: "Demo".into(),
             image: "demo:stable".into(),
             overlay_size_mib: 1024,
-            limits: Some(Limits { memory_mib: 512, cpu_millis: 0, pids: 200 }),
+            limits: Some(Limits { memory_mib: 512, pids: 200, ..Limits::default() }),
             network: Some(NetworkPolicy {
                 egress: vec!["allow 10.0.0.0/8 tcp 443".into(), "deny all".into()],
             }),
@@ -329,7 +329,11 @@ mod tests {
                 "image": "demo:stable",
                 "persistent": false,
                 "overlay_size_mib": 1024,
-                "limits": {"memory_mib": 512, "cpu_millis": null, "pids": 200},
+                "limits": {
+                    "memory_mib": 512, "cpu_millis": null, "pids": 200,
+                    "network_down_bits": null, "network_up_bits": null,
+                    "disk_read_bytes": null, "disk_write_bytes": null, "disk_ops": null,
+                },
                 "runtime": null,
                 "users": [],
                 "groups": [],

@@ -66,9 +66,19 @@ enum RehearsalError {
     Deadline(Duration),
 }
 
+/// What the rehearsal showed.
+struct Rehearsed {
+    view: View,
+    cannot_limit: Vec<String>,
+    left: Vec<String>,
+}
+
 pub(super) fn run(config: &Config, findings: &mut Findings) {
     match rehearse(config) {
-        Ok((view, left)) => tell(&view, &left, findings),
+        Ok(Rehearsed { view, cannot_limit, left }) => {
+            tell_rates(&cannot_limit, findings);
+            tell(&view, &left, findings);
+        }
         Err(error) => {
             let found = format!("not possible: {}", sentence(&error));
             findings.add(
@@ -79,6 +89,21 @@ pub(super) fn run(config: &Config, findings: &mut Findings) {
             );
         }
     }
+}
+
+fn tell_rates(cannot_limit: &[String], findings: &mut Findings) {
+    const RATES: &str = "rates";
+    if cannot_limit.is_empty() {
+        findings.good(RATES, "network and disks of desktops can be limited");
+        return;
+    }
+    findings.add(
+        Verdict::Weak,
+        RATES,
+        format!("desktops whose pool limits them will not start: {}", cannot_limit.join("; ")),
+        "have a kernel with CONFIG_NET_SCH_TBF and CONFIG_BLK_DEV_THROTTLING, and the control \
+         group controller io (version 2) or blkio (version 1)",
+    );
 }
 
 fn tell(view: &View, left: &[String], findings: &mut Findings) {
@@ -120,7 +145,7 @@ fn tell(view: &View, left: &[String], findings: &mut Findings) {
     }
 }
 
-fn rehearse(config: &Config) -> Result<(View, Vec<String>), RehearsalError> {
+fn rehearse(config: &Config) -> Result<Rehearsed, RehearsalError> {
     let apart = |verb| move |error: nix::Error| RehearsalError::Apart(verb, error.into());
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
         .map_err(apart("have namespaces of its own"))?;
@@ -160,7 +185,7 @@ fn of_its_own(config: &Config, dir: &Path) -> Config {
     config
 }
 
-async fn perform(config: Config, dir: &Path) -> Result<(View, Vec<String>), RehearsalError> {
+async fn perform(config: Config, dir: &Path) -> Result<Rehearsed, RehearsalError> {
     publish(dir).map_err(RehearsalError::Image)?;
     let told = config.clone();
     let outcome = match tokio::time::timeout(LIMIT, desktop(config)).await {
@@ -168,10 +193,18 @@ async fn perform(config: Config, dir: &Path) -> Result<(View, Vec<String>), Rehe
         Err(_elapsed) => Err(RehearsalError::Deadline(LIMIT)),
     };
     let left: Vec<String> = Host::purge(&told).await.iter().map(|error| sentence(error)).collect();
-    outcome.map(|view| (view, left))
+    outcome.map(|(view, cannot_limit)| Rehearsed { view, cannot_limit, left })
 }
 
-async fn desktop(config: Config) -> Result<View, RehearsalError> {
+/// Why rates that a pool may ask for cannot be had.
+async fn cannot_limit(host: &Host) -> Vec<String> {
+    let network = host.network.try_rate().await.err();
+    let disks = (!host.hierarchies.can_throttle())
+        .then(|| "no control group controller io or blkio".to_owned());
+    network.iter().map(|error| sentence(error)).chain(disks).collect()
+}
+
+async fn desktop(config: Config) -> Result<(View, Vec<String>), RehearsalError> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|error| RehearsalError::Apart("become a reaper", error.into()))?;
     let host = Arc::new(Host::new(config).await?);
@@ -184,7 +217,12 @@ async fn desktop(config: Config) -> Result<View, RehearsalError> {
         image: "rehearsal:check".into(),
         overlay: Some(v1::OverlaySpec { size_mib: 64, ..v1::OverlaySpec::default() }),
         // All three, so that all three controllers are tried.
-        limits: Some(v1::Limits { memory_mib: 64, cpu_millis: 1000, pids: 32 }),
+        limits: Some(v1::Limits {
+            memory_mib: 64,
+            cpu_millis: 1000,
+            pids: 32,
+            ..v1::Limits::default()
+        }),
         ..v1::StartHostDesktopRequest::default()
     })
     .map_err(|faults| RehearsalError::Plan(format!("{faults:?}").into()))?;
@@ -193,7 +231,8 @@ async fn desktop(config: Config) -> Result<View, RehearsalError> {
     let admitted = host.registry.admit(view).map_err(|error| RehearsalError::Plan(error.into()))?;
     let (Admission::New(desktop) | Admission::Joined(desktop)) = admitted;
     begin(&host, Arc::clone(&desktop), start);
-    Ok(desktop.ended().await)
+    let view = desktop.ended().await;
+    Ok((view, cannot_limit(&host).await))
 }
 
 /// Publishes a root with one program, the agent's own init, which can answer

@@ -18,14 +18,14 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::{boot::Boot, failure::StepError, home};
+use super::{boot::Boot, disks::Disks, failure::StepError, home};
 use crate::{
     address::{Addresses, Number},
     bundle::{self, Ingredients, InitKind},
     extra::ExtraBind,
     host::Host,
     paths::DesktopPaths,
-    request::StartRequest,
+    request::{DiskRates, StartRequest},
     storage::{Found, Ids, IdsKind, StorageError, choose},
     volumes::VolumeKey,
 };
@@ -90,7 +90,11 @@ pub(super) fn make(
             Some(Boot::listen(&paths.notify_socket(), owner)?)
         }
     };
-    let root = Root { path: &root, ids, home: home.as_deref() };
+    let disks = Disks::of(&paths, request.home.as_ref())?;
+    if request.limits.disk != DiskRates::default() {
+        disks.limit_write_back(&host.hierarchies, request.limits.disk)?;
+    }
+    let root = Root { path: &root, ids, home: home.as_deref(), disks };
     write_bundle(host, request, addresses, &found.image, &paths, &root)?;
     Ok(boot.filter(|_| matches!(init, Init::Own(own) if own.ready == Ready::Notify)))
 }
@@ -100,6 +104,7 @@ struct Root<'a> {
     path: &'a Path,
     ids: Ids,
     home: Option<&'a Path>,
+    disks: Disks,
 }
 
 fn tell_ids(number: Number, ids: Ids) {
@@ -186,6 +191,7 @@ fn write_bundle(
         ids: root.ids.container_map(),
         extra_dirs: &extra_dirs(host)?,
         limits: request.limits,
+        disks: root.disks.numbers(),
         home: request.account.as_ref().map(|account| account.name.as_str()).zip(root.home),
         own_watches: host.runtimes.is_built_in(request.runtime.as_deref()),
     })?;

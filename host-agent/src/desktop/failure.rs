@@ -9,7 +9,7 @@ use rolltop_launcher::cgroup::CgroupError;
 use rolltop_overlay::StoreError;
 use thiserror::Error;
 
-use super::{home::HomeError, inside::InsideError};
+use super::{disks::DisksError, home::HomeError, inside::InsideError};
 use crate::{
     display::DisplayError,
     extra::ExtraDirMissing,
@@ -44,6 +44,8 @@ pub(super) enum StepError {
     Overlay(#[from] StoreError),
     #[error(transparent)]
     Keep(#[from] KeepError),
+    #[error(transparent)]
+    Disks(#[from] DisksError),
     #[error(transparent)]
     Home(#[from] HomeError),
     #[error(transparent)]
@@ -94,6 +96,7 @@ impl StepError {
             Self::Overlay(StoreError::LargerThanDisk { .. }) => "OVERLAY_TOO_LARGE",
             Self::Overlay(_) => "OVERLAY_FAILED",
             Self::Keep(error) => error.code(),
+            Self::Disks(_) => "CONTAINER_FAILED",
             Self::Home(error) => error.code(),
             Self::Busy(_) => "OVERLAY_BUSY",
             Self::Network(_) => "NETWORK_FAILED",

@@ -3,6 +3,7 @@
 
 mod boot;
 mod disk;
+mod disks;
 mod failure;
 mod farewell;
 mod home;
@@ -23,6 +24,7 @@ use std::{
 
 use tokio::sync::{mpsc, watch};
 
+pub use self::disks::DisksError;
 pub use self::failure::{is_disk_full, sentence};
 pub use self::live::{adopt, begin};
 use self::orders::Asked;

@@ -8,12 +8,15 @@ use tracing::{info, warn};
 
 use super::{
     Desktop,
+    disks::{Disks, DisksError},
     start::{Base, record},
 };
 use crate::{
+    address::link_name,
     bundle,
     host::Host,
     lifecycle::{Event, Illegal, State},
+    network::NetworkError,
     request::Limits,
     runtime::{Container, RuntimeError},
     view::View,
@@ -53,6 +56,12 @@ pub enum OrderError {
     /// Control groups.
     #[error(transparent)]
     Group(#[from] CgroupError),
+    /// Rates of its disks.
+    #[error(transparent)]
+    Disks(#[from] DisksError),
+    /// Rates of its link.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// The runtime.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -168,9 +177,24 @@ async fn set_limits(
     up: &Base,
     limits: Limits,
 ) -> Result<(), OrderError> {
+    let record = desktop.view().record;
+    let paths = host.paths.desktop(record.number);
     let resources = bundle::new_resources(limits)?;
-    let group = up.group.clone();
-    blocking(move || group.set_limits(&resources)).await?;
+    let (group, hierarchies) = (up.group.clone(), host.hierarchies.clone());
+    blocking(move || {
+        group.set_limits(&resources)?;
+        if limits.disk == record.limits.disk {
+            return Ok(());
+        }
+        let disks = Disks::of(&paths, record.home.as_ref())?;
+        disks.limit(&group, limits.disk)?;
+        Ok::<_, OrderError>(disks.limit_write_back(&hierarchies, limits.disk)?)
+    })
+    .await?;
+    if limits.network != record.limits.network {
+        let link = link_name(record.number);
+        host.network.set_rates(&link, up.init.id().pid, limits.network).await?;
+    }
     desktop.publisher.change(|view| view.record.limits = limits);
     write_record(host, desktop).await
 }

@@ -11,12 +11,14 @@ use rolltop_overlay::{OverlayKind, close_root};
 use rustix::mount::{UnmountFlags, unmount};
 use thiserror::Error;
 
+use super::disks::{Disks, DisksError};
 use crate::{
     address::{Number, link_name},
     host::Host,
     network::NetworkError,
     paths::DesktopPaths,
     process::Process,
+    request::DiskRates,
     runtime::RuntimeError,
     watcher,
     work::blocking,
@@ -34,6 +36,9 @@ pub enum ReleaseError {
     /// Its control group.
     #[error(transparent)]
     Group(#[from] CgroupError),
+    /// The limits of its disks.
+    #[error(transparent)]
+    Disks(#[from] DisksError),
     /// Its volatile overlay.
     #[error(transparent)]
     Overlay(#[from] rolltop_overlay::StoreError),
@@ -141,6 +146,7 @@ fn take_away(
     group: &Cgroup,
 ) -> Vec<ReleaseError> {
     let mut errors: Vec<ReleaseError> = Vec::new();
+    errors.extend(unlimit(host, paths).err().map(Into::into));
     for mounts in [paths.mounts(), paths.home()] {
         let closed = close_root(&mounts);
         errors.extend(closed.errors.into_iter().map(Into::into));
@@ -176,6 +182,12 @@ fn take_away(
         }
     }
     errors
+}
+
+/// Its disks' devices are anybody's afterwards.
+fn unlimit(host: &Host, paths: &DesktopPaths) -> Result<(), DisksError> {
+    let none = DiskRates::default();
+    Disks::all_of(paths)?.limit_write_back(&host.hierarchies, none)
 }
 
 /// Removes directories without files in them.

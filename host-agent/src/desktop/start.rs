@@ -186,6 +186,10 @@ async fn contain(
     *at = Phase::Network;
     desktop.mark(Phase::Network, false);
     host.network.attach(&start.addresses, &start.request.egress, created.pid()).await?;
+    let rates = start.request.limits.network;
+    if rates.is_limited() {
+        host.network.set_rates(&start.addresses.link, created.pid(), rates).await?;
+    }
     desktop.mark(Phase::Network, true);
 
     *at = Phase::Container;

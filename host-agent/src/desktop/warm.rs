@@ -6,7 +6,7 @@
 //! should the agent die then, the next one takes it down, and gives it to nobody
 //! else.
 
-use std::{fs, os::unix::fs::MetadataExt as _, pin::pin, sync::Arc};
+use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, pin::pin, sync::Arc};
 
 use rolltop_fail_points as fail_points;
 use rolltop_image::ImageRef;
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Desktop, disk,
+    disks::Disks,
     failure::StepError,
     home, inside,
     orders::{Asked, obey},
@@ -28,7 +29,7 @@ use crate::{
     lifecycle::EndReason,
     process::Process,
     record::Record,
-    request::Assignment,
+    request::{Assignment, DiskRates, Home},
     runtime::{Prepared, Runtime},
     storage::{Found, Ids, StorageError},
     view::Phase,
@@ -138,10 +139,18 @@ async fn steps(
         *at = Phase::Disk;
         desktop.mark(Phase::Disk, false);
         let account = assignment.seat.account.clone();
-        let found = look_for_home(host, wanted, account).await?;
+        let found = look_for_home(host, wanted.clone(), account).await?;
         let (host, number) = (Arc::clone(host), assignment.number);
         let (seat, init) = (assignment.seat.clone(), held(&base.init)?);
-        blocking(move || attach_home(&host, number, &found, &seat, &init)).await?;
+        let rates = desktop.view().record.limits.disk;
+        blocking(move || {
+            let mounted = mount_home(&host, number, &found, &seat)?;
+            limit_disks(&host, number, &wanted, rates)?;
+            let ids = ids_of(&host, number)?;
+            let inside = format!("home/{}", seat.account.name);
+            Ok::<_, StepError>(inside::attach(&init, &mounted, &inside, ids.first)?)
+        })
+        .await?;
         fail_points::pass("attach home");
         desktop.mark(Phase::Disk, true);
     }
@@ -176,14 +185,13 @@ async fn steps(
     begin_session(host, desktop, &assignment.seat, base, means, at).await
 }
 
-/// Mounts the user's home, and puts it into the container that runs. Blocking.
-fn attach_home(
+/// Mounts the user's home; says where. Blocking.
+fn mount_home(
     host: &Host,
     number: Number,
     found: &home::Found,
     seat: &Seat,
-    init: &Process,
-) -> Result<(), StepError> {
+) -> Result<PathBuf, StepError> {
     let paths = host.paths.desktop(number);
     let ids = ids_of(host, number)?;
     let (mounted, needed) = home::mount(host, found, &seat.account, &paths, ids)?;
@@ -191,7 +199,22 @@ fn attach_home(
         let reason = "the ids of a desktop that was made ahead of its user are settled";
         return Err(home::HomeError::NotMapped { path: mounted, reason }.into());
     }
-    Ok(inside::attach(init, &mounted, &format!("home/{}", seat.account.name), ids.first)?)
+    Ok(mounted)
+}
+
+/// Before the user can write to the home that has come.
+fn limit_disks(
+    host: &Host,
+    number: Number,
+    home: &Home,
+    rates: DiskRates,
+) -> Result<(), StepError> {
+    if rates == DiskRates::default() {
+        return Ok(());
+    }
+    let disks = Disks::of(&host.paths.desktop(number), Some(home))?;
+    disks.limit(&host.cgroup(number)?, rates)?;
+    Ok(disks.limit_write_back(&host.hierarchies, rates)?)
 }
 
 fn held(init: &Process) -> Result<Process, StepError> {

@@ -149,6 +149,11 @@ pub(super) fn limits(limits: Limits) -> v1::Limits {
         memory_mib: signed(limits.memory_mib.unwrap_or(0)),
         cpu_millis: signed(limits.cpu_millis.unwrap_or(0)),
         pids: signed(limits.pids.unwrap_or(0)),
+        network_down_bits: signed(limits.network.down_bits.unwrap_or(0)),
+        network_up_bits: signed(limits.network.up_bits.unwrap_or(0)),
+        disk_read_bytes: signed(limits.disk.read_bytes.unwrap_or(0)),
+        disk_write_bytes: signed(limits.disk.write_bytes.unwrap_or(0)),
+        disk_ops: signed(limits.disk.operations.unwrap_or(0)),
     }
 }
 

@@ -43,6 +43,8 @@ fn refused(error: &OrderError) -> Status {
         }
         OrderError::NoRuntime(_) => (Code::FailedPrecondition, "RUNTIME_UNKNOWN"),
         OrderError::Group(_)
+        | OrderError::Disks(_)
+        | OrderError::Network(_)
         | OrderError::Runtime(_)
         | OrderError::Spec(_)
         | OrderError::Record(_) => return internal(error),

@@ -32,9 +32,9 @@ use super::{
 use crate::address::Addresses;
 
 /// Index of the loopback link in every network namespace.
-const LOOPBACK: u32 = 1;
+pub(super) const LOOPBACK: u32 = 1;
 /// Index we give to `eth0` inside, so that it need not be looked up.
-const ETH0: u32 = 2;
+pub(super) const ETH0: u32 = 2;
 
 pub(super) async fn attach(
     handle: &Handle,
@@ -88,7 +88,7 @@ pub(super) async fn loopback_alone(addresses: &Addresses, init: i32) -> Result<(
     .await
 }
 
-fn namespace_of(init: i32) -> Result<File, NetworkError> {
+pub(super) fn namespace_of(init: i32) -> Result<File, NetworkError> {
     let path = format!("/proc/{init}/ns/net");
     File::open(&path).map_err(|source| NetworkError::io("open", path, source))
 }
@@ -184,7 +184,7 @@ async fn set_up_inside(handle: &Handle, addresses: &Addresses) -> Result<(), Net
 
 /// A netlink socket that lives in `namespace`. Only the socket is made there,
 /// on a thread that ends at once: no shared thread ever changes its namespace.
-fn netlink_in(namespace: &File) -> io::Result<(Handle, JoinHandle<()>)> {
+pub(super) fn netlink_in(namespace: &File) -> io::Result<(Handle, JoinHandle<()>)> {
     let runtime = tokio::runtime::Handle::current();
     let (connection, handle) = thread::scope(|scope| {
         let made = scope.spawn(|| {

@@ -8,6 +8,7 @@ mod forwarding;
 mod ipv6;
 mod link;
 mod made;
+mod rate;
 mod traffic;
 mod uplink;
 mod walls;
@@ -33,6 +34,7 @@ use self::{
 };
 pub use self::{
     error::NetworkError,
+    rate::Rates,
     traffic::Traffic,
     walls::{Member, WallsError},
 };
@@ -115,6 +117,28 @@ impl Network {
         let bridge = joint.bridges.lock().await.place(&self.handle, &addresses.link).await?;
         let admitted = joint.change(|walls| walls.admit(member));
         link::attach(&self.handle, bridge, addresses, init, admitted).await
+    }
+
+    /// Sets how fast a desktop's link is, whose inner end is in the network of
+    /// process `init`. Without a link there is nothing to do.
+    ///
+    /// # Errors
+    /// The kernel refuses, or has no `tbf`.
+    pub async fn set_rates(&self, link: &str, init: i32, rates: Rates) -> Result<(), NetworkError> {
+        if self.joint.is_none() {
+            return Ok(());
+        }
+        rate::set(&self.handle, link, init, rates).await?;
+        fail_points::pass("set rates");
+        Ok(())
+    }
+
+    /// Whether rates can be set at all: by trying it on the loopback.
+    ///
+    /// # Errors
+    /// They cannot, and why.
+    pub async fn try_rate(&self) -> Result<(), NetworkError> {
+        rate::attempt(&self.handle).await
     }
 
     /// Deletes a desktop's link, and shuts out what went by it. A link that is

@@ -96,7 +96,7 @@ async fn call(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 overlay.persistent_name = keep;
             }
             request.home = home.as_deref().map(home_directory).transpose()?;
-            request.limits = Some(Limits { memory_mib, cpu_millis: 0, pids });
+            request.limits = Some(Limits { memory_mib, pids, ..Limits::default() });
             tell(&client::start(&mut api, request).await?.desktop);
         }
         Call::Exec { number, command, root } => {

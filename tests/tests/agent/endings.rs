@@ -17,7 +17,7 @@ const LOG_OUT: &str = "export XAUTHORITY=$XDG_RUNTIME_DIR/Xauthority; until pido
 const BREAK: &str = "until pkill -KILL jwm; do sleep 0.05; done";
 
 fn small() -> StartHostDesktopRequest {
-    let limits = Limits { memory_mib: MEMORY_MIB, cpu_millis: 0, pids: 0 };
+    let limits = Limits { memory_mib: MEMORY_MIB, ..Limits::default() };
     StartHostDesktopRequest { limits: Some(limits), ..demo(1) }
 }
 

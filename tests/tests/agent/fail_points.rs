@@ -13,8 +13,8 @@ use std::{
 use anyhow::{Context as _, ensure};
 use rolltop_fail_points::{DIE_AT, TRACE};
 use rolltop_proto::v1::{
-    AssignHostDesktopRequest, DesktopState, HomeSpec, HomeVolumeSpec, ListHostDesktopsRequest,
-    StartHostDesktopRequest, home_spec,
+    AssignHostDesktopRequest, DesktopState, HomeSpec, HomeVolumeSpec, Limits,
+    ListHostDesktopsRequest, StartHostDesktopRequest, home_spec,
 };
 use rolltop_tests::{
     agent::{Agent, Settings},
@@ -292,7 +292,10 @@ impl Play<'_> {
     fn kept(&self) -> StartHostDesktopRequest {
         let home = HomeVolumeSpec { name: "alice".into(), size_mib: 64 };
         let home = Some(HomeSpec { kind: Some(home_spec::Kind::Volume(home)) });
-        StartHostDesktopRequest { home, ..kept(KEPT, self.next_epoch(), "alice") }
+        // Rates, too, are made and have to go.
+        let limits =
+            Some(Limits { network_up_bits: 1 << 30, disk_ops: 100_000, ..Limits::default() });
+        StartHostDesktopRequest { home, limits, ..kept(KEPT, self.next_epoch(), "alice") }
     }
 
     fn volatile(&self) -> StartHostDesktopRequest {

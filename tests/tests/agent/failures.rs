@@ -77,7 +77,7 @@ pub(crate) async fn a_memory_hog_hurts_only_itself(stage: &Stage) -> anyhow::Res
     let agent = stage.agent().await?;
     let mut api = agent.api().await?;
     let mut request = demo(1);
-    request.limits = Some(Limits { memory_mib: 200, cpu_millis: 0, pids: 60 });
+    request.limits = Some(Limits { memory_mib: 200, pids: 60, ..Limits::default() });
     client::start(&mut api, request).await?;
     client::start(&mut api, demo(2)).await?;
     // tail keeps what it reads until a line ends: zeros never do.

@@ -21,6 +21,7 @@ mod lifecycle;
 mod metrics;
 mod network;
 mod orders;
+mod rates;
 mod reloads;
 mod requests;
 mod sessions;
@@ -85,6 +86,9 @@ async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
         orders::a_frozen_desktop_stands_still,
         orders::only_what_is_up_takes_orders,
         orders::limits_change_while_it_runs,
+        rates::they_hold_and_change,
+        rates::they_are_of_homes_and_of_warm_desktops_too,
+        rates::a_desktops_root_cannot_lift_them,
         warm::it_becomes_what_a_cold_start_makes,
         warm::its_users_home_comes_with_the_user,
         warm::it_is_given_to_one_user,

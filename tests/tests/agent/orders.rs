@@ -86,7 +86,7 @@ pub(crate) async fn only_what_is_up_takes_orders(stage: &Stage) -> anyhow::Resul
     client::start(&mut api, request).await?;
     let old = api.thaw_desktop(ThawHostDesktopRequest { number: 1, epoch: 4 }).await;
     is_refused(old, Code::FailedPrecondition, "STALE_EPOCH")?;
-    let limits = Limits { memory_mib: -1, cpu_millis: 1, pids: 0 };
+    let limits = Limits { memory_mib: -1, cpu_millis: 1, ..Limits::default() };
     let bad = SetHostDesktopLimitsRequest { number: 1, epoch: 5, limits: Some(limits) };
     let bad = api.set_desktop_limits(bad).await;
     let text = format!("{:?}", bad.as_ref().err());
@@ -99,7 +99,7 @@ pub(crate) async fn only_what_is_up_takes_orders(stage: &Stage) -> anyhow::Resul
 pub(crate) async fn limits_change_while_it_runs(stage: &Stage) -> anyhow::Result<()> {
     let agent = stage.agent().await?;
     let mut api = agent.api().await?;
-    let first = Limits { memory_mib: 1024, cpu_millis: 0, pids: 0 };
+    let first = Limits { memory_mib: 1024, ..Limits::default() };
     client::start(&mut api, StartHostDesktopRequest { limits: Some(first), ..demo(1) }).await?;
 
     // Processes.
@@ -131,7 +131,7 @@ pub(crate) async fn limits_change_while_it_runs(stage: &Stage) -> anyhow::Result
     shell(&mut api, 1, "head -c 150M /dev/zero > /dev/shm/more && rm /dev/shm/more").await?;
 
     // What is not in use can; and all of it is kept over the agent's death.
-    let second = Limits { memory_mib: 280, cpu_millis: 500, pids: 0 };
+    let second = Limits { memory_mib: 280, cpu_millis: 500, ..Limits::default() };
     set(&mut api, second).await?;
     murder(agent).await?;
     let agent = stage.agent().await?;

@@ -89,7 +89,7 @@ pub(crate) async fn a_stopped_session_can_be_ended(stage: &Stage) -> anyhow::Res
 pub(crate) async fn a_fork_bomb_hurts_only_itself(stage: &Stage) -> anyhow::Result<()> {
     let agent = stage.agent().await?;
     let mut api = agent.api().await?;
-    let limits = Some(Limits { memory_mib: 400, cpu_millis: 500, pids: PIDS });
+    let limits = Some(Limits { memory_mib: 400, cpu_millis: 500, pids: PIDS, ..Limits::default() });
     client::start(&mut api, StartHostDesktopRequest { limits, ..demo(1) }).await?;
     client::start(&mut api, demo(2)).await?;
     let init = get(&mut api, 1).await?.init_pid;

@@ -31,7 +31,7 @@ pub(crate) async fn what_a_desktop_uses_is_told(stage: &Stage) -> anyhow::Result
     let (mut api, mut stats) = (agent.api().await?, agent.stats().await?);
     let unknown = stats.get_desktop_stats(of(9)).await;
     ensure!(unknown.err().map(|status| status.code()) == Some(Code::NotFound));
-    let limits = Limits { memory_mib: 1024, cpu_millis: 0, pids: 500 };
+    let limits = Limits { memory_mib: 1024, pids: 500, ..Limits::default() };
     client::start(&mut api, StartHostDesktopRequest { limits: Some(limits), ..demo(1) }).await?;
 
     let first = get(&mut stats).await?;

@@ -170,7 +170,7 @@ pub(crate) async fn it_outlives_a_killed_agent(stage: &Stage) -> anyhow::Result<
     begin(&mut api, demo(1), 1).await?;
     let frozen = api.freeze_desktop(FreezeHostDesktopRequest { number: 1, epoch: 1 }).await;
     is_refused(frozen, Code::FailedPrecondition, "NOT_RUNNING")?;
-    let limits = Limits { memory_mib: 0, cpu_millis: 0, pids: 400 };
+    let limits = Limits { pids: 400, ..Limits::default() };
     let change = SetHostDesktopLimitsRequest { number: 1, epoch: 1, limits: Some(limits) };
     ensure!(api.set_desktop_limits(change).await?.into_inner().state() == DesktopState::Warm);
     murder(agent).await?;

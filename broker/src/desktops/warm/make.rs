@@ -189,11 +189,7 @@ fn host_request(record: &WarmRecord) -> v1::StartHostDesktopRequest {
             persistent_name: String::new(),
             size_mib: recipe.overlay_size_mib,
         }),
-        limits: Some(v1::Limits {
-            memory_mib: recipe.limits.memory_mib,
-            cpu_millis: recipe.limits.cpu_millis,
-            pids: recipe.limits.pids,
-        }),
+        limits: Some(recipe.limits.into()),
         runtime: recipe.runtime.clone(),
         network: Some(v1::NetworkPolicy { egress: recipe.egress.clone() }),
         warm: true,

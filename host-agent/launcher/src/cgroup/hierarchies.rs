@@ -53,7 +53,7 @@ const CONTROLLERS: [&str; 14] = [
 ];
 
 /// Version 2 controllers to enable for cgroups to come.
-const ENABLED: [&str; 3] = ["cpu", "memory", "pids"];
+const ENABLED: [&str; 4] = ["cpu", "memory", "pids", "io"];
 
 // === impl Hierarchies ===
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
-use super::{Cgroup, CgroupError, Home, device_rules, write};
+use super::{Cgroup, CgroupError, Home, device_rules, throttle, write};
 
 /// The kernel's own default, which OCI leaves to it.
 const DEFAULT_PERIOD_US: u64 = 100_000;
@@ -16,8 +16,9 @@ pub(super) fn refuse(resources: &LinuxResources) -> Result<(), CgroupError> {
     let memory = resources.memory().unwrap_or_default();
     let huge = resources.hugepage_limits().as_ref().is_some_and(|limits| !limits.is_empty());
     let rdma = resources.rdma().as_ref().is_some_and(|limits| !limits.is_empty());
-    for (field, set, reason) in [
-        ("linux.resources.blockIO", resources.block_io().is_some(), "not offered"),
+    let block_io = resources.block_io().clone().unwrap_or_default();
+    let block_io = throttle::others(&block_io).map(|(field, set)| (field, set, "not offered"));
+    for (field, set, reason) in block_io.into_iter().chain([
         ("linux.resources.hugepageLimits", huge, "not offered"),
         ("linux.resources.network", resources.network().is_some(), "not offered"),
         ("linux.resources.rdma", rdma, "not offered"),
@@ -34,7 +35,7 @@ pub(super) fn refuse(resources: &LinuxResources) -> Result<(), CgroupError> {
             memory.disable_oom_killer() == Some(true),
             "a desktop out of memory would hang for good",
         ),
-    ] {
+    ]) {
         if set {
             return Err(CgroupError::Unsupported { field, reason });
         }
@@ -53,6 +54,9 @@ pub(super) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), C
         let (Home::Unified(directory) | Home::Legacy(directory)) = cgroup.controller("pids")?;
         let limit = if pids.limit() > 0 { pids.limit().to_string() } else { "max".into() };
         write(&directory.join("pids.max"), &limit)?;
+    }
+    if let Some(block_io) = resources.block_io() {
+        throttle::apply(cgroup, block_io)?;
     }
     if let Some(rules) = resources.devices()
         && !rules.is_empty()
@@ -219,7 +223,7 @@ mod tests {
     fn what_is_not_offered_is_named() {
         let text = r#"{"blockIO":{"weight":10}}"#;
         let resources: LinuxResources = serde_json::from_str(text).unwrap();
-        assert!(refuse(&resources).unwrap_err().to_string().contains("blockIO"));
+        assert!(refuse(&resources).unwrap_err().to_string().contains("blockIO.weight"));
         let text = r#"{"memory":{"limit":1000},"cpu":{"quota":1},"pids":{"limit":3}}"#;
         let resources: LinuxResources = serde_json::from_str(text).unwrap();
         assert!(refuse(&resources).is_ok());

@@ -23,6 +23,7 @@ mod freeze;
 mod hierarchies;
 mod limits;
 mod parts;
+mod throttle;
 mod usage;
 
 use std::fs;
@@ -141,7 +142,7 @@ pub(crate) struct Directories {
 
 /// Version 1 controllers every cgroup gets a directory for, where mounted:
 /// those with limits we set or counters we read.
-const WANTED: [&str; 4] = ["memory", "pids", "cpu", "devices"];
+const WANTED: [&str; 5] = ["memory", "pids", "cpu", "devices", "blkio"];
 
 /// Wanted only where version 2 does not offer its better successor.
 const WANTED_WITHOUT_UNIFIED: [&str; 2] = ["cpuacct", "freezer"];

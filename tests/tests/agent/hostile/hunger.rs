@@ -23,7 +23,7 @@ fn hog(take: &str) -> String {
 async fn take_all(stage: &Stage, take: &str, least: u32) -> anyhow::Result<()> {
     let agent = stage.agent().await?;
     let mut api = agent.api().await?;
-    let limits = Some(Limits { memory_mib: 512, cpu_millis: 0, pids: 200 });
+    let limits = Some(Limits { memory_mib: 512, pids: 200, ..Limits::default() });
     client::start(&mut api, StartHostDesktopRequest { limits, ..demo(1) }).await?;
     client::start(&mut api, demo(2)).await?;
     let (taken, code) = exec(&mut api, 1, true, &hog(take)).await?;

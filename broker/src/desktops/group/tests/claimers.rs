@@ -24,8 +24,16 @@ use tokio::task::AbortHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What the pool's desktops may use.
-pub(crate) const LIMITS: LimitsRecord =
-    LimitsRecord { memory_mib: 1024, cpu_millis: 1000, pids: 0 };
+pub(crate) const LIMITS: LimitsRecord = LimitsRecord {
+    memory_mib: 1024,
+    cpu_millis: 1000,
+    pids: 0,
+    network_down_bits: 0,
+    network_up_bits: 0,
+    disk_read_bytes: 0,
+    disk_write_bytes: 0,
+    disk_ops: 0,
+};
 
 /// One broker's.
 pub(crate) struct Claimer {
