@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    io,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -30,32 +31,33 @@ fn missing(needed: &[&str]) -> Option<String> {
 }
 
 /// Plays the schedule of a seed; everything must hold.
-fn play(seed: &str, more: &[&str]) {
+fn play(seed: &str, more: &[&str]) -> io::Result<()> {
     let output = Command::new(env!("CARGO_BIN_EXE_rolltop-faults"))
         .args(["--seed", seed, "--schedules", "1", "--programs"])
         .arg(programs())
         .args(more)
-        .output();
-    let output = output.unwrap_or_else(|error| panic!("rolltop-faults cannot be run: {error}"));
+        .output()?;
     let told = String::from_utf8_lossy(&output.stdout);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}\n{error}");
+    Ok(())
 }
 
 #[test]
-fn a_few_schedules_of_faults_break_nothing() {
+fn a_few_schedules_of_faults_break_nothing() -> io::Result<()> {
     if let Some(missing) = missing(&["rolltop-broker"]) {
         println!("skipped: {missing}");
-        return;
+        return Ok(());
     }
     // Of every kind of fault, and with desktops that are made ahead.
     for seed in ["8", "13", "17"] {
-        play(seed, &[]);
+        play(seed, &[])?;
     }
+    Ok(())
 }
 
 #[test]
-fn faults_on_real_hosts_break_nothing() {
+fn faults_on_real_hosts_break_nothing() -> io::Result<()> {
     let no_images = || {
         let none = std::env::var_os("ROLLTOP_TEST_IMAGES").is_none();
         none.then(|| "no ROLLTOP_TEST_IMAGES, an image store with demo:stable".to_owned())
@@ -63,9 +65,9 @@ fn faults_on_real_hosts_break_nothing() {
     let needed = ["rolltop-broker", "rolltop-agent", "rolltop-launcher"];
     if let Some(missing) = missing(&needed).or_else(no_images) {
         println!("skipped: {missing}");
-        return;
+        return Ok(());
     }
     // An agent is upgraded, clocks of agents and brokers are wrong, brokers are killed
     // and stopped. After a power failure the kernel may watch a kept overlay for 42 s.
-    play("3", &["--hosts", "real"]);
+    play("3", &["--hosts", "real"])
 }
