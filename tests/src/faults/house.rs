@@ -156,6 +156,7 @@ impl House {
             Kind::Link => *appeared && [Settings::BRIDGE, lan::INSIDE].contains(&name.as_str()),
             Kind::FilterTable => *appeared && name.ends_with(" rolltop"),
             Kind::ControlGroup => *appeared && name.ends_with(&self.group),
+            Kind::DiskRate => false,
             // Base roots stay mounted: the next desktop comes sooner.
             Kind::Mount => {
                 let run = self.run.display().to_string();
