@@ -23,6 +23,11 @@ export interface PoolDraft {
   readonly memoryMib: string;
   readonly cpuMillis: string;
   readonly pids: string;
+  readonly networkDownBits: string;
+  readonly networkUpBits: string;
+  readonly diskReadBytes: string;
+  readonly diskWriteBytes: string;
+  readonly diskOps: string;
   readonly runtime: string;
   readonly users: string;
   readonly groups: string;
@@ -43,6 +48,18 @@ export interface PoolDraft {
   readonly prefer: string;
   readonly avoid: string;
 }
+
+/** What a desktop may use: a number each, or nothing for no limit. */
+const LIMIT_FIELDS = [
+  "memoryMib",
+  "cpuMillis",
+  "pids",
+  "networkDownBits",
+  "networkUpBits",
+  "diskReadBytes",
+  "diskWriteBytes",
+  "diskOps",
+] as const;
 
 /** More desktops than anybody has. */
 const MOST = 1_000_000n;
@@ -67,6 +84,11 @@ export function draftOf(pool?: Pool): PoolDraft {
     memoryMib: number(from.limits?.memoryMib),
     cpuMillis: number(from.limits?.cpuMillis),
     pids: number(from.limits?.pids),
+    networkDownBits: number(from.limits?.networkDownBits),
+    networkUpBits: number(from.limits?.networkUpBits),
+    diskReadBytes: number(from.limits?.diskReadBytes),
+    diskWriteBytes: number(from.limits?.diskWriteBytes),
+    diskOps: number(from.limits?.diskOps),
     runtime: from.runtime,
     users: lines(from.users),
     groups: lines(from.groups),
@@ -125,9 +147,7 @@ export function poolOf(draft: PoolDraft, before?: Pool): { readonly pool: Pool; 
   pool.persistent = draft.persistent;
   pool.overlaySizeMib = whole("diskMib", " of MiB, such as 4096");
   const limits = pool.limits ?? create(LimitsSchema);
-  limits.memoryMib = whole("memoryMib", "");
-  limits.cpuMillis = whole("cpuMillis", "");
-  limits.pids = whole("pids", "");
+  for (const name of LIMIT_FIELDS) limits[name] = whole(name, "");
   pool.limits = limits;
   pool.runtime = draft.runtime.trim();
   pool.users = namesOf(draft.users);

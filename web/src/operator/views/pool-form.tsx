@@ -72,6 +72,13 @@ export function PoolForm({ before, taken, onSaved, onClose }: PoolFormProps): VN
           {text("pids", "Processes", "Empty: no limit.")}
         </div>
         <div class="field-row">
+          {text("networkDownBits", "To it, bits a second", "64000 and up. Empty: no limit.")}
+          {text("networkUpBits", "From it, bits a second")}
+          {text("diskReadBytes", "Disk reads, bytes a second", "65536 and up.")}
+          {text("diskWriteBytes", "Disk writes, bytes a second")}
+          {text("diskOps", "Disk reads and writes a second", "10 and up.")}
+        </div>
+        <div class="field-row">
           {area("users", "Open to users", "With no users and no groups: everyone who can sign in.")}
           {area("groups", "Open to groups")}
         </div>
