@@ -73,9 +73,10 @@ async fn hold_and_change(stage: &Stage, request: StartHostDesktopRequest) -> any
     ensure!(down.is_held(), "{down:?}");
     ensure!(get_stats(&mut stats).await?.limits == Some(LIMITS), "told otherwise");
     // Two seconds' worth, past the cache and so charged at once.
-    let took = disk(&mut api, "dd if=/dev/zero of=~/file bs=64k count=128 oflag=direct").await?;
+    let took =
+        disk(&mut api, "dd if=/dev/zero of=$HOME/file bs=64k count=128 oflag=direct").await?;
     ensure!(took >= Duration::from_millis(1_500), "written in {took:?}");
-    let took = disk(&mut api, "dd if=~/file of=/dev/null bs=64k iflag=direct").await?;
+    let took = disk(&mut api, "dd if=$HOME/file of=/dev/null bs=64k iflag=direct").await?;
     ensure!(took >= Duration::from_millis(1_500), "read in {took:?}");
     ensure!(rates_of(&stage.settings()?.name)?.contains(&DISK.to_string()));
 
@@ -114,7 +115,8 @@ pub(crate) async fn they_are_of_homes_and_of_warm_desktops_too(
     let volume = HomeVolumeSpec { name: "user1".into(), size_mib: 64 };
     let home = Some(HomeSpec { kind: Some(home_spec::Kind::Volume(volume)) });
     client::assign(&mut api, AssignHostDesktopRequest { home, ..client::assignment(1, 2) }).await?;
-    let took = disk(&mut api, "dd if=/dev/zero of=~/file bs=64k count=128 oflag=direct").await?;
+    let took =
+        disk(&mut api, "dd if=/dev/zero of=$HOME/file bs=64k count=128 oflag=direct").await?;
     ensure!(took >= Duration::from_millis(1_500), "written in {took:?}");
     client::stop(&mut api, 1, 2).await?;
     ensure!(disk_rates()?.is_empty(), "left behind");
