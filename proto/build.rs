@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 9] = [
+const PROTOS: [&str; 10] = [
     "rolltop/v1/common.proto",
     "rolltop/v1/host_agent.proto",
     "rolltop/v1/broker.proto",
@@ -14,6 +14,7 @@ const PROTOS: [&str; 9] = [
     "rolltop/v1/audit.proto",
     "rolltop/v1/people.proto",
     "rolltop/v1/sessions.proto",
+    "rolltop/v1/sign_in.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     audit::Audit,
     auth::{
-        Accounts, Directory, DirectoryError, Groups, Limits, PasswordError, Passwords,
+        Accounts, Directory, DirectoryError, Groups, Limits, PasswordError, Passwords, Programs,
         SecondFactors, Sessions, Tokens,
     },
     clock::Clock,
@@ -28,6 +28,7 @@ use crate::{
     gateway::{self, Gateway, Viewers},
     hosts::{self, Hosts, Renewer, TrustError},
     metrics::{self, Measured, Metrics, MetricsError},
+    oidc::{Door, Provider, ProviderError},
     pki::PkiError,
     presence::Presence,
     routes::routes,
@@ -72,6 +73,9 @@ pub enum StartError {
     /// A file for the directory cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// The provider of the configuration cannot be used.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
     /// The port for readers of metrics cannot be opened.
     #[error(transparent)]
     MetricsPort(#[from] PortError),
@@ -184,12 +188,16 @@ impl Daemon {
             limits,
         );
         let wall_clock = Arc::clone(&clock);
+        let provider =
+            config.oidc.clone().map(|oidc| Provider::new(oidc, Arc::clone(&clock))).transpose()?;
         let api = Api {
             accounts: Accounts::new(Arc::clone(&store), Arc::clone(&clock), passwords, limits)
                 .with_directory(directory),
             tokens: Tokens::new(Arc::clone(&store), Arc::clone(&clock)),
             seconds: SecondFactors::new(Arc::clone(&store), Arc::clone(&clock)),
             groups: Groups::new(Arc::clone(&store), Arc::clone(&clock)),
+            programs: Programs::new(Arc::clone(&store), Arc::clone(&clock)),
+            provider,
             sessions: Sessions::new(Arc::clone(&store), Arc::clone(&clock), config.sign_in.session),
             store: Arc::clone(&store),
             clock,
@@ -204,8 +212,13 @@ impl Daemon {
             tasks: tasks.clone(),
         };
         let (sessions, tokens) = (api.sessions.clone(), api.tokens.clone());
+        let door = api.provider.clone().map(|provider| {
+            let (store, clock) = (Arc::clone(&api.store), Arc::clone(&api.clock));
+            let parts = (api.accounts.clone(), api.sessions.clone(), api.audit.clone());
+            Arc::new(Door::new(provider, store, clock, parts, limits))
+        });
         let router =
-            routes(api, Arc::new(gateway), &metrics).await.map_err(StartError::Reflection)?;
+            routes(api, Arc::new(gateway), door, &metrics).await.map_err(StartError::Reflection)?;
 
         let mut services = JoinSet::new();
         let metrics_ending = shutdown.clone();

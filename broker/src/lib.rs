@@ -5,6 +5,7 @@
 //! ```text
 //! main ─► cli, config ─► daemon ─► server ─► routes ─┬─► rpc ─────┐
 //!              └──────► offline                      ├─► gateway ─┤  edge
+//!                                                    ├─► oidc ────┤
 //!                                                    └─► web      │
 //!              ┌──────────────────────────────────────────────────┘
 //!              ├─► audit     who did what, and what came of it
@@ -28,6 +29,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod cookie;
 pub mod daemon;
 pub mod data;
 pub mod desktops;
@@ -38,6 +40,7 @@ pub mod hosts;
 pub mod metrics;
 pub mod names;
 pub mod offline;
+pub mod oidc;
 pub mod pki;
 pub mod placement;
 pub mod presence;
@@ -46,6 +49,7 @@ mod queue;
 pub mod routes;
 pub mod rpc;
 pub mod secret;
+pub mod secret_file;
 pub mod server;
 pub mod state;
 pub mod store;

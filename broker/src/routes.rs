@@ -13,7 +13,8 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use rolltop_proto::v1::{
     DESCRIPTORS, audit_server::AuditServer, broker_server::BrokerServer,
     enrolment_server::EnrolmentServer, hosts_server::HostsServer, people_server::PeopleServer,
-    sessions_server::SessionsServer, stats_server::StatsServer, storage_server::StorageServer,
+    sessions_server::SessionsServer, sign_in_ways_server::SignInWaysServer,
+    stats_server::StatsServer, storage_server::StorageServer,
 };
 use tonic::server::NamedService;
 use tonic_web::GrpcWebLayer;
@@ -23,6 +24,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::{
     gateway::{self, Gateway},
     metrics::Metrics,
+    oidc::{self, Door},
     rpc::{self, Api},
     store::Store,
     web,
@@ -41,6 +43,7 @@ const MAX_ENROL_BYTES: usize = 64 << 10;
 pub async fn routes(
     api: Api,
     gateway: Arc<Gateway>,
+    provider: Option<Arc<Door>>,
     metrics: &Metrics,
 ) -> Result<Router, tonic_reflection::server::Error> {
     let store = Arc::clone(&api.store);
@@ -57,6 +60,7 @@ pub async fn routes(
     let audit = AuditServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let sessions = SessionsServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let people = PeopleServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let ways = SignInWaysServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let storage = StorageServer::new(api).max_decoding_message_size(MAX_REQUEST_BYTES);
 
     let grpc = Router::new()
@@ -64,6 +68,7 @@ pub async fn routes(
         .route_service(&calls_of(&stats), GrpcWebLayer::new().layer(stats))
         .route_service(&calls_of(&storage), GrpcWebLayer::new().layer(storage))
         .route_service(&calls_of(&people), GrpcWebLayer::new().layer(people))
+        .route_service(&calls_of(&ways), GrpcWebLayer::new().layer(ways))
         .route_service(&calls_of(&sessions), GrpcWebLayer::new().layer(sessions))
         .route_service(&calls_of(&audit), GrpcWebLayer::new().layer(audit))
         .route_service(&calls_of(&hosts), GrpcWebLayer::new().layer(hosts))
@@ -85,6 +90,7 @@ pub async fn routes(
         .route("/gateway", get(gateway::handle).with_state(gateway))
         .route("/healthz", get(healthy).with_state(store))
         .merge(grpc)
+        .merge(provider.map(oidc::routes).unwrap_or_default())
         .fallback(web::serve)
         .layer(guards))
 }

@@ -129,20 +129,11 @@ impl App {
         if token.is_none() {
             return Err(Failure::not_signed_in(&server.to_string()));
         }
-        self.dial(&server, &trust, token).await
+        self.connect(&server, &trust, token).await
     }
 
     /// Connects with exactly this trust and token.
     pub(crate) async fn connect(
-        &self,
-        server: &ServerUrl,
-        trust: &Trust,
-        token: Option<&str>,
-    ) -> Result<Broker, Failure> {
-        Ok(self.dial(server, trust, token).await?.broker())
-    }
-
-    async fn dial(
         &self,
         server: &ServerUrl,
         trust: &Trust,

@@ -9,7 +9,8 @@ use std::{io, sync::Arc, time::Duration};
 use hyper_util::rt::TokioIo;
 use rolltop_proto::v1::{
     audit_client::AuditClient, broker_client::BrokerClient, hosts_client::HostsClient,
-    people_client::PeopleClient, sessions_client::SessionsClient, stats_client::StatsClient,
+    people_client::PeopleClient, sessions_client::SessionsClient,
+    sign_in_ways_client::SignInWaysClient, stats_client::StatsClient,
     storage_client::StorageClient,
 };
 use rustls::{
@@ -39,6 +40,9 @@ const KEEP_ALIVE_DEADLINE: Duration = Duration::from_secs(10);
 /// A client of the broker that sends our token with each call.
 pub(crate) type Broker = BrokerClient<InterceptedService<Channel, Bearer>>;
 
+/// A client of ways to sign in, likewise.
+pub(crate) type Ways = SignInWaysClient<InterceptedService<Channel, Bearer>>;
+
 /// A client of what is kept for users, likewise.
 pub(crate) type Storage = StorageClient<InterceptedService<Channel, Bearer>>;
 
@@ -58,6 +62,7 @@ pub(crate) type Audit = AuditClient<InterceptedService<Channel, Bearer>>;
 pub(crate) type Sessions = SessionsClient<InterceptedService<Channel, Bearer>>;
 
 /// A connection, with our token for each call.
+#[derive(Clone)]
 pub(crate) struct Line {
     channel: Channel,
     bearer: Bearer,
@@ -86,6 +91,10 @@ impl Line {
 
     pub(crate) fn people(self) -> People {
         PeopleClient::with_interceptor(self.channel, self.bearer)
+    }
+
+    pub(crate) fn ways(self) -> Ways {
+        SignInWaysClient::with_interceptor(self.channel, self.bearer)
     }
 
     pub(crate) fn storage(self) -> Storage {

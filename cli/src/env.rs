@@ -7,8 +7,16 @@ use std::{
 };
 
 /// The variables that `rolltop` looks at.
-const NAMES: [&str; 6] =
-    ["HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "ROLLTOP_TOKEN", "NO_COLOR", "TERM"];
+const NAMES: [&str; 8] = [
+    "HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_STATE_HOME",
+    "ROLLTOP_TOKEN",
+    "NO_COLOR",
+    "TERM",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+];
 
 /// A snapshot of the variables in [`NAMES`]. An empty one counts as not set.
 #[derive(Debug, Default)]
@@ -37,6 +45,11 @@ impl Environment {
     /// <https://no-color.org>
     pub(crate) fn no_color(&self) -> bool {
         self.0.contains_key("NO_COLOR")
+    }
+
+    /// Whether windows can be opened here.
+    pub(crate) fn has_screen(&self) -> bool {
+        self.0.contains_key("DISPLAY") || self.0.contains_key("WAYLAND_DISPLAY")
     }
 
     /// Type of the terminal, for programs in a desktop.

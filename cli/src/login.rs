@@ -1,13 +1,14 @@
-//! `rolltop login`: trust first, then name and password, then a session.
+//! `rolltop login`: trust first, then name and password or a browser, then a session.
 
 use clap::Args;
-use rolltop_proto::v1::SignInRequest;
+use rolltop_proto::v1::{ListSignInWaysRequest, SignInRequest, SignInResponse};
 use serde::Serialize;
 use tonic::Code;
 
 use crate::{
     app::{App, QUICK, within},
-    connect,
+    browser,
+    connect::{self, Broker, Ways},
     failure::Failure,
     output::clean,
     secret,
@@ -33,6 +34,12 @@ pub(crate) struct Login {
     /// What your authenticator app shows, or a recovery code, if signing in takes one
     #[arg(long)]
     code: Option<String>,
+    /// Sign in in a browser, as at the portal: by a provider that the cluster has, too
+    #[arg(long, alias = "oidc", conflicts_with_all = ["user", "password_stdin", "code"])]
+    browser: bool,
+    /// The same, with a browser on another machine: its page shows a code to type in here
+    #[arg(long, conflicts_with_all = ["user", "password_stdin", "code"])]
+    by_hand: bool,
     /// Trust the server's certificate with this fingerprint, sha256:…
     #[arg(long, value_name = "SHA256", conflicts_with = "ca")]
     fingerprint: Option<Fingerprint>,
@@ -54,24 +61,17 @@ impl Login {
         let known = config.servers.get(&server).cloned().unwrap_or_default();
 
         let trust = self.trust(app, &server, known.trust).await?;
-        let mut broker = app.connect(&server, &trust, None).await?;
+        let line = app.connect(&server, &trust, None).await?;
         // Kept from here on: a mistyped password is no reason to ask again.
         config.server = Some(server.clone());
         config.servers.entry(server.clone()).or_default().trust = Some(trust);
         config.save(&app.env)?;
 
-        let name = user_name(self.user, known.user).await?;
-        let question = format!("Password of {} at {server}: ", clean(&name));
-        let password = secret::present(&question, self.password_stdin).await?;
-        let mut request = SignInRequest { name, password, code: self.code.unwrap_or_default() };
-        let answer = match within(QUICK, broker.sign_in(request.clone())).await {
-            Err(failure) if failure.reason == CODE_WANTED && is_interactive() => {
-                ask("Code of your second factor: ").await?.trim().clone_into(&mut request.code);
-                within(QUICK, broker.sign_in(request)).await
-            }
-            other => other,
+        let answer = if self.in_browser(&mut line.clone().ways()).await? {
+            browser::sign_in(&mut line.ways(), &server, self.by_hand, app.env.has_screen()).await?
+        } else {
+            self.by_password(&mut line.broker(), &server, known.user).await?
         };
-        let answer = answer.map_err(refused)?;
 
         let user = answer.user.map(UserView::from).ok_or_else(|| {
             Failure::new(Code::Internal, "BAD_ANSWER", "the broker did not say who signed in")
@@ -89,6 +89,46 @@ impl Login {
 
         let sentence = format!("signed in to {server} as {} ({})", user.name, user.role);
         app.output.done(&sentence, &SignedIn { server, user, expires_at })
+    }
+
+    /// Whether a browser is wanted. Where the cluster has a provider, a person who names
+    /// nobody is asked.
+    async fn in_browser(&self, ways: &mut Ways) -> Result<bool, Failure> {
+        if self.browser || self.by_hand {
+            return Ok(true);
+        }
+        if self.user.is_some() || self.password_stdin || !is_interactive() {
+            return Ok(false);
+        }
+        // A broker that does not know the question has no provider.
+        let offered = within(QUICK, ways.list_sign_in_ways(ListSignInWaysRequest {})).await;
+        match offered.ok().and_then(|offered| offered.provider) {
+            None => Ok(false),
+            Some(provider) => {
+                let title = clean(&provider.title);
+                Ok(confirm(&format!("Sign in in a browser, with {title}?")).await?)
+            }
+        }
+    }
+
+    async fn by_password(
+        self,
+        broker: &mut Broker,
+        server: &ServerUrl,
+        known: Option<String>,
+    ) -> Result<SignInResponse, Failure> {
+        let name = user_name(self.user, known).await?;
+        let question = format!("Password of {} at {server}: ", clean(&name));
+        let password = secret::present(&question, self.password_stdin).await?;
+        let mut request = SignInRequest { name, password, code: self.code.unwrap_or_default() };
+        let answer = match within(QUICK, broker.sign_in(request.clone())).await {
+            Err(failure) if failure.reason == CODE_WANTED && is_interactive() => {
+                ask("Code of your second factor: ").await?.trim().clone_into(&mut request.code);
+                within(QUICK, broker.sign_in(request)).await
+            }
+            other => other,
+        };
+        answer.map_err(refused)
     }
 
     /// What is named now, what is known, or what a person has compared.

@@ -6,6 +6,7 @@ mod about;
 mod account;
 mod app;
 mod audit;
+mod browser;
 mod cli;
 mod connect;
 mod copy;

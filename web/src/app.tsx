@@ -1,6 +1,6 @@
 import type { VNode } from "preact";
 import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
-import type { BrokerClient } from "./api/client";
+import type { BrokerClient, SignInWaysClient } from "./api/client";
 import { problemOf } from "./api/errors";
 import type { User } from "./gen/rolltop/v1/broker_pb";
 import { DISPLAY_BACKOFF, delayMs, wait } from "./model/backoff";
@@ -11,6 +11,7 @@ import { ErrorNotice } from "./ui/notice";
 import { DesktopPage } from "./views/desktop";
 import { AccountSide, OperatorSide } from "./views/fetched";
 import { Home } from "./views/home";
+import { ProgramPage } from "./views/program";
 import { SignIn } from "./views/sign-in";
 import { Welcome } from "./views/welcome";
 
@@ -20,7 +21,7 @@ type SignedIn =
   | { readonly kind: "yes"; readonly user: User };
 
 /** The whole page: who is here, and which view they see. */
-export function App({ broker }: { broker: BrokerClient }): VNode {
+export function App({ broker, ways }: { broker: BrokerClient; ways: SignInWaysClient }): VNode {
   const [signedIn, setSignedIn] = useState<SignedIn>({ kind: "asking", problem: "" });
   const route = useRoute();
 
@@ -43,20 +44,27 @@ export function App({ broker }: { broker: BrokerClient }): VNode {
   if (signedIn.kind === "no" || session === undefined) {
     const notice = signedIn.kind === "no" ? signedIn.notice : "";
     return (
-      <SignIn broker={broker} notice={notice} onSignedIn={(user) => setSignedIn({ kind: "yes", user })} />
+      <SignIn
+        broker={broker}
+        ways={ways}
+        route={route}
+        notice={notice}
+        onSignedIn={(user) => setSignedIn({ kind: "yes", user })}
+      />
     );
   }
   return (
     <SessionContext.Provider value={session}>
-      <View route={route} />
+      <View route={route} ways={ways} />
     </SessionContext.Provider>
   );
 }
 
-function View({ route }: { route: Route }): VNode {
+function View({ route, ways }: { route: Route; ways: SignInWaysClient }): VNode {
   const { user } = useSession();
   if (route.page === "desktop") return <DesktopPage key={route.pool} pool={route.pool} />;
   if (route.page === "account") return <AccountSide />;
+  if (route.page === "program") return <ProgramPage ways={ways} {...route} />;
   if (route.page === "operator" && mayLook(user)) return <OperatorSide tab={route.tab} />;
   return <Home />;
 }

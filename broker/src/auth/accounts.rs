@@ -16,7 +16,7 @@ use crate::{
     clock::Clock,
     names::{BadField, UserName},
     state::{
-        self, CounterRecord, DesktopRecord, DesktopState, Role, Source, Stored,
+        self, CounterRecord, DesktopRecord, DesktopState, Identity, Role, Source, Stored,
         TransactionExt as _, UserRecord, keys,
     },
     store::{Commit, Store, StoreError, Transaction},
@@ -61,9 +61,17 @@ pub enum AccountError {
     /// The directory cannot be asked.
     #[error("the directory cannot be asked at this moment; accounts of this cluster can sign in")]
     Directory(#[source] DirectoryError),
-    /// A directory says what the password is.
-    #[error("the password of {0} is the directory's; change it there")]
+    /// A directory or a provider says what the password is.
+    #[error("the password of {0} is not this cluster's; change it where it is kept")]
     Foreign(UserName),
+    /// The name is that of an account somebody else vouches for.
+    #[error("the name {name} is taken by an account {}; an operator has to give one of the two another name", owner_of(.by))]
+    NameTaken {
+        /// The name.
+        name: UserName,
+        /// Who vouches for that account.
+        by: Source,
+    },
     /// Too many wrong passwords.
     #[error("too many wrong passwords; try again in {} seconds", .0.wait.as_secs() + 1)]
     Refused(Refusal),
@@ -104,6 +112,16 @@ pub struct NewAccount {
     pub role: Role,
     /// The first password.
     pub password: Password,
+}
+
+/// What the record of an account is made from.
+pub(super) struct Making {
+    pub(super) name: UserName,
+    pub(super) full_name: String,
+    pub(super) role: Role,
+    pub(super) password_hash: String,
+    pub(super) source: Source,
+    pub(super) identity: Option<Identity>,
 }
 
 /// All accounts.
@@ -214,9 +232,9 @@ impl Accounts {
             Some(name) => self.find(name).await?.map(|stored| stored.record),
             None => None,
         };
-        let local = user.as_ref().is_none_or(|user| user.source == Source::Local);
+        let source = user.as_ref().map(|user| user.source);
         if let (Some(directory), Some(name)) = (&self.directory, &parsed)
-            && (user.is_none() || !local)
+            && matches!(source, None | Some(Source::Ldap))
         {
             let known = match directory.check(name, &password).await {
                 Ok(known) => known.ok_or(AccountError::WrongCredentials)?,
@@ -227,7 +245,8 @@ impl Accounts {
             };
             return self.admitted(name, known).await;
         }
-        let hash = user.as_ref().filter(|_| local).map(|user| user.password_hash.as_str());
+        let local = user.as_ref().filter(|user| user.source == Source::Local);
+        let hash = local.map(|user| user.password_hash.as_str());
         let fits = match self.passwords.verify(Password::presented(password), hash).await {
             Ok(fits) => fits,
             Err(error) => {
@@ -245,12 +264,17 @@ impl Accounts {
     ///
     /// # Errors
     /// [`AccountError::WrongCurrentPassword`]; counts as a guess.
+    /// [`AccountError::Foreign`] if a provider has it.
     pub async fn check_own(
         &self,
         name: &UserName,
         password: String,
         from: IpAddr,
     ) -> Result<(), AccountError> {
+        let user = self.find(name).await?;
+        if user.is_some_and(|user| user.record.source == Source::Oidc) {
+            return Err(AccountError::Foreign(name.clone()));
+        }
         let checked = self.check(name.as_str(), password, from).await;
         checked.map(drop).map_err(|error| match error {
             AccountError::WrongCredentials => AccountError::WrongCurrentPassword,
@@ -289,17 +313,12 @@ impl Accounts {
             return Err(AccountError::Exists(name));
         }
         let password_hash = self.passwords.hash(password).await?;
-        self.make(name, full_name, role, password_hash, Source::Local).await
+        let source = Source::Local;
+        self.make(Making { name, full_name, role, password_hash, source, identity: None }).await
     }
 
-    pub(super) async fn make(
-        &self,
-        name: UserName,
-        full_name: String,
-        role: Role,
-        password_hash: String,
-        source: Source,
-    ) -> Result<UserRecord, AccountError> {
+    pub(super) async fn make(&self, making: Making) -> Result<UserRecord, AccountError> {
+        let Making { name, full_name, role, password_hash, source, identity } = making;
         let key = keys::user(&name);
         for _ in 0..ATTEMPTS {
             let counter =
@@ -314,15 +333,19 @@ impl Accounts {
                 password_hash: password_hash.clone(),
                 created_at: self.clock.now(),
                 source,
+                identity: identity.clone(),
             };
-            let transaction = Transaction::new()
+            let mut transaction = Transaction::new()
                 .absent(&key)
                 .unless_changed(keys::UID_COUNTER, counter.as_ref())
                 .put_record(&key, &user)?
                 .put_record(keys::UID_COUNTER, &CounterRecord { last: uid })?;
+            if let Some(identity) = &identity {
+                transaction = self.bound(transaction, identity, &user).await?;
+            }
             match self.store.commit(transaction).await? {
                 Commit::Applied(_) => return Ok(user),
-                Commit::Conflict { key: lost } if lost == key => {
+                Commit::Conflict { key: lost } if lost != keys::UID_COUNTER => {
                     return Err(AccountError::Exists(name));
                 }
                 Commit::Conflict { .. } => {}
@@ -388,6 +411,9 @@ impl Accounts {
                 transaction = transaction.delete(keys::number(number));
             }
         }
+        if let Some(identity) = &stored.record.identity {
+            transaction = transaction.delete(keys::identity(identity));
+        }
         let transaction = self.leaving_an_admin(transaction, &stored.record).await?;
         match self.store.commit(transaction).await? {
             Commit::Applied(_) => Ok(()),
@@ -414,6 +440,25 @@ impl Accounts {
         Ok(state::read::<UserRecord>(self.store.as_ref(), &keys::user(name)).await?)
     }
 
+    /// Has something looked at that a stranger shows, which counts like a wrong password
+    /// from there if `is_guess` says so of its failure.
+    ///
+    /// # Errors
+    /// [`AccountError::Refused`], and what the look says.
+    pub async fn look_at<T, E: From<AccountError>>(
+        &self,
+        from: IpAddr,
+        look: impl Future<Output = Result<T, E>>,
+        is_guess: impl FnOnce(&E) -> bool,
+    ) -> Result<T, E> {
+        self.admit(None, from)?;
+        let seen = look.await;
+        if !seen.as_ref().is_err_and(is_guess) {
+            self.limiter(|limiter| limiter.withdrawn(None, from));
+        }
+        seen
+    }
+
     fn admit(&self, name: Option<&UserName>, from: IpAddr) -> Result<(), AccountError> {
         self.limiter(|limiter| limiter.admit(Instant::now(), name, from))
             .map_err(AccountError::Refused)
@@ -421,6 +466,14 @@ impl Accounts {
 
     fn limiter<T>(&self, act: impl FnOnce(&mut GuessLimiter) -> T) -> T {
         act(&mut self.guesses.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn owner_of(source: &Source) -> &'static str {
+    match source {
+        Source::Local => "of this cluster",
+        Source::Ldap => "of the directory",
+        Source::Oidc => "of somebody else at the provider",
     }
 }
 

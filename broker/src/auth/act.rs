@@ -82,6 +82,7 @@ macro_rules! acts {
 acts! {
     SignIn "sign-in" Anyone Read, "Show who one is, and open a session";
     SignOut "sign-out" Own Person, "End one's session";
+    AllowProgram "allow-program" Own Person, "Let a program sign in as oneself, from the browser";
     ChangePassword "change-password" OwnOr(OPERATORS) People, "Set a password; others' who are users";
     ReadUsers "read-users" Only(READERS) Read, "List accounts";
     CreateUser "create-user" Only(OPERATORS) People, "Make an account of a user";

@@ -4,17 +4,14 @@
 use std::{collections::BTreeSet, fs, io, path::PathBuf, sync::Arc, time::Duration};
 
 use ldap3::{LdapConnAsync, LdapConnSettings, LdapError, Scope, SearchEntry, ldap_escape};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject as _},
-};
+use rustls::ClientConfig;
 use thiserror::Error;
 
-use crate::{
-    config,
-    names::{GroupName, UserName},
-    state::Role,
+use super::{
+    Known,
+    authority::{self, AuthorityError},
 };
+use crate::{config, names::UserName};
 
 /// For the connection with its TLS, and for each question.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -34,13 +31,8 @@ pub enum DirectoryError {
         source: io::Error,
     },
     /// The authority's certificate cannot be used.
-    #[error("{} has no certificate that can be used: {reason}", path.display())]
-    Authority {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// The directory does not answer, or refuses us.
     #[error("the directory cannot be asked: {verb}")]
     Ldap {
@@ -60,19 +52,6 @@ pub enum DirectoryError {
     },
 }
 
-/// Somebody whose password the directory took.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    /// May be empty.
-    pub full_name: String,
-    /// Ours, by the mapping.
-    pub groups: BTreeSet<GroupName>,
-    /// The greatest of those mapped; none: no group says anything.
-    pub role: Option<Role>,
-    /// Whether roles are mapped at all.
-    pub gives_roles: bool,
-}
-
 /// A directory. Cheap to clone.
 #[derive(Clone)]
 pub struct Directory {
@@ -89,7 +68,7 @@ impl Directory {
     /// # Errors
     /// If a file cannot be used.
     pub fn new(config: config::Ldap) -> Result<Self, DirectoryError> {
-        let tls = Arc::new(trust(&config.ca)?);
+        let tls = Arc::new(authority::client(&config.ca)?);
         let bind = match &config.bind {
             None => None,
             Some((dn, path)) => {
@@ -141,14 +120,8 @@ impl Directory {
         let config = &self.config;
         let full_name =
             entry.attrs.get(&config.full_name).and_then(|values| values.first()).cloned();
-        let ours = config.groups.iter().filter(|(theirs, _)| groups.contains(theirs));
-        let roles = config.roles.iter().filter(|(theirs, _)| groups.contains(theirs));
-        Ok(Some(Known {
-            full_name: full_name.unwrap_or_default(),
-            groups: ours.map(|(_, ours)| ours.clone()).collect(),
-            role: roles.map(|(_, role)| *role).max(),
-            gives_roles: !config.roles.is_empty(),
-        }))
+        let full_name = full_name.unwrap_or_default();
+        Ok(Some(Known::new(full_name, &groups, &config.groups, &config.roles)))
     }
 
     async fn connect(&self) -> Result<ldap3::Ldap, DirectoryError> {
@@ -219,25 +192,6 @@ async fn search(
     // Neither references to other servers nor intermediate answers are people.
     let entries = found.into_iter().filter(|entry| !entry.is_ref() && !entry.is_intermediate());
     Ok(entries.map(SearchEntry::construct).collect())
-}
-
-fn trust(path: &std::path::Path) -> Result<ClientConfig, DirectoryError> {
-    let bad = |reason: String| DirectoryError::Authority { path: path.to_owned(), reason };
-    let mut roots = RootCertStore::empty();
-    for certificate in
-        CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))?
-    {
-        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-        roots.add(certificate).map_err(|error| bad(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(bad("there is none in it".to_owned()));
-    }
-    let config =
-        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| bad(error.to_string()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn failed(verb: &'static str) -> impl FnOnce(LdapError) -> DirectoryError {

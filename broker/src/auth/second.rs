@@ -12,7 +12,7 @@ use crate::{
     clock::{Clock, Timestamp},
     names::UserName,
     secret::{generate_password, hex},
-    state::{self, Record, Stored, TransactionExt as _, UserRecord, keys},
+    state::{self, Record, Source, Stored, TransactionExt as _, UserRecord, keys},
     store::{Commit, Store, StoreError, Transaction},
 };
 
@@ -31,6 +31,9 @@ pub enum SecondError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It is a provider's affair.
+    #[error("the second factor of {0} is asked for by the provider; set it up there")]
+    Foreign(UserName),
     /// There is one already.
     #[error("a second factor is set up already; take it away first: rolltop totp disable")]
     Enrolled,
@@ -119,12 +122,24 @@ impl SecondFactors {
         Ok(named.collect())
     }
 
+    /// Whether somebody may have one here.
+    ///
+    /// # Errors
+    /// [`SecondError::Foreign`].
+    pub fn may_have(user: &UserRecord) -> Result<(), SecondError> {
+        match user.source {
+            Source::Local | Source::Ldap => Ok(()),
+            Source::Oidc => Err(SecondError::Foreign(user.name.clone())),
+        }
+    }
+
     /// Makes a secret; it counts when [`Self::confirm`] has seen a code of it.
     /// Again: another one.
     ///
     /// # Errors
     /// [`SecondError::Enrolled`].
     pub async fn begin(&self, user: &UserRecord) -> Result<Enrolment, SecondError> {
+        Self::may_have(user)?;
         let key = keys::second(&user.name);
         for _ in 0..ATTEMPTS {
             let stored = state::read::<SecondRecord>(self.store.as_ref(), &key).await?;

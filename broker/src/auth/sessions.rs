@@ -208,6 +208,7 @@ mod tests {
                 password_hash: String::new(),
                 created_at: Timestamp(0),
                 source: crate::state::Source::Local,
+                identity: None,
             };
             let record = Transaction::new().put_record(&keys::user(&user.name), &user).unwrap();
             store.commit(record).await.unwrap();

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::{
-    source::{Source, parse_list},
+    mapping,
+    source::Source,
     store::{file, given, pair},
 };
 use crate::{names::GroupName, state::Role};
@@ -56,18 +57,8 @@ impl Ldap {
             filter(text, &["{dn}", "{name}"])
         });
         let group_name = s.read("ldap.group_name", "cn".to_owned(), attribute);
-        let groups = s.read("ldap.groups", Vec::new(), |text| {
-            parse_list(text, |item| {
-                let (theirs, ours) = mapping(item)?;
-                Ok((theirs, ours.parse::<GroupName>().map_err(|error| error.to_string())?))
-            })
-        });
-        let roles = s.read("ldap.roles", Vec::new(), |text| {
-            parse_list(text, |item| {
-                let (theirs, ours) = mapping(item)?;
-                Ok((theirs, ours.parse::<Role>()?))
-            })
-        });
+        let groups = s.read("ldap.groups", Vec::new(), mapping::groups);
+        let roles = s.read("ldap.roles", Vec::new(), mapping::roles);
         let url = match url {
             Some(url) => url,
             None => {
@@ -104,7 +95,7 @@ impl Ldap {
     }
 }
 
-fn text(text: &str) -> Result<Option<String>, String> {
+pub(super) fn text(text: &str) -> Result<Option<String>, String> {
     Ok(given(text).map(str::to_owned))
 }
 
@@ -134,13 +125,6 @@ fn attribute(text: &str) -> Result<String, String> {
     let fits = !text.is_empty()
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
     fits.then(|| text.to_owned()).ok_or_else(|| "not the name of an attribute".to_owned())
-}
-
-fn mapping(item: &str) -> Result<(String, &str), String> {
-    match item.rsplit_once('=') {
-        Some((theirs, ours)) if !theirs.is_empty() => Ok((theirs.to_owned(), ours)),
-        Some(_) | None => Err(format!("{item:?} is not \"THEIR GROUP=ours\"")),
-    }
 }
 
 #[cfg(test)]

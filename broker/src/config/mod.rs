@@ -2,12 +2,16 @@
 //! Every fault is reported, not only the first.
 
 mod ldap;
+mod mapping;
+mod oidc;
 mod source;
 mod store;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use ldap::Ldap;
+pub use oidc::Oidc;
+pub(crate) use oidc::is_private;
 pub use source::{BadKey, Faults};
 use source::{Source, parse_list, parse_number};
 pub use store::{Etcd, Store};
@@ -29,6 +33,8 @@ pub struct Config {
     pub sign_in: SignIn,
     /// A directory that knows people; none: accounts of this cluster alone.
     pub ldap: Option<Ldap>,
+    /// A provider that people sign in with; none: passwords alone.
+    pub oidc: Option<Oidc>,
     /// What is kept of who did what.
     pub audit: Audit,
     /// Choosing hosts.
@@ -243,6 +249,7 @@ impl Config {
                 )),
             },
             ldap: Ldap::from_source(s),
+            oidc: Oidc::from_source(s),
             audit: Audit {
                 keep: hours(
                     s.read("audit.keep_days", AUDIT_DAYS, parse_number(1, 3650)).saturating_mul(24),

@@ -8,9 +8,10 @@ use tonic::{Request, Response, metadata::AsciiMetadataValue};
 use super::{Api, RpcError, caller, convert};
 use crate::{
     audit::{Entry, Outcome, Who},
-    auth::{AccountError, Act, Caller, NewAccount, Password, Shown},
+    auth::{AccountError, Act, Caller, NewAccount, Password, Shown, SignedIn},
+    cookie,
     names::{BadField, UserName},
-    state::{Role, UserRecord},
+    state::{Role, Source, UserRecord},
 };
 
 /// Longest password a call may present, bytes; longer ones are wrong anyway.
@@ -54,12 +55,8 @@ impl Api {
                 entry.detail("with", "password and recovery code").detail("left", left)
             }
         });
-        let cookie = caller::cookie(&opened.token, self.clock.now(), opened.expires_at);
-        let mut response = Response::new(v1::SignInResponse {
-            token: opened.token.expose().to_owned(),
-            expires_at: convert::stamp(opened.expires_at),
-            user: Some(convert::user(&user)),
-        });
+        let cookie = cookie::session(&opened.token, self.clock.now(), opened.expires_at);
+        let mut response = Response::new(signed_in(&user, &opened));
         set_cookie(&mut response, &cookie);
         Ok(response)
     }
@@ -70,6 +67,7 @@ impl Api {
         request: Request<v1::SignOutRequest>,
     ) -> Result<Response<v1::SignOutResponse>, RpcError> {
         let from = caller::address_of(&request)?;
+        let mut continue_at = None;
         match caller::identify(self, &request).await {
             Ok(caller) => {
                 // A token is revoked, not signed out.
@@ -78,12 +76,16 @@ impl Api {
                 let who = Who { via: caller.via(), ..Who::stranger(from) };
                 let who = who.named(caller.name().as_str());
                 self.audit.note(Entry::new(Act::SignOut, &who, Outcome::Ok));
+                if let (Source::Oidc, Some(provider)) = (caller.user.source, &self.provider) {
+                    continue_at = provider.farewell().await;
+                }
             }
             Err(RpcError::NotSignedIn) => {}
             Err(other) => return Err(other),
         }
-        let mut response = Response::new(v1::SignOutResponse {});
-        set_cookie(&mut response, &caller::no_cookie());
+        let mut response =
+            Response::new(v1::SignOutResponse { continue_at: continue_at.unwrap_or_default() });
+        set_cookie(&mut response, &cookie::no_session());
         Ok(response)
     }
 
@@ -200,6 +202,15 @@ pub(super) fn parse_role(
         Ok(v1::Role::Admin) => Ok(Role::Admin),
         Ok(v1::Role::Unspecified) => usual.ok_or_else(|| BadField::new(field, "no role", wanted)),
         Err(_) => Err(BadField::new(field, &number.to_string(), wanted)),
+    }
+}
+
+/// What somebody gets who has signed in.
+pub(super) fn signed_in(user: &UserRecord, opened: &SignedIn) -> v1::SignInResponse {
+    v1::SignInResponse {
+        token: opened.token.expose().to_owned(),
+        expires_at: convert::stamp(opened.expires_at),
+        user: Some(convert::user(user)),
     }
 }
 

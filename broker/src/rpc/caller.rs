@@ -13,13 +13,9 @@ use tonic::Request;
 use super::{Api, RpcError, arrival::Arrival};
 use crate::{
     auth::{Caller, Tokens},
-    clock::Timestamp,
-    secret::Secret,
+    cookie,
     server::Peer,
 };
-
-/// The cookie that holds a session token.
-const COOKIE: &str = "rolltop_session";
 
 /// Finds out who calls.
 pub(super) async fn identify<T>(api: &Api, request: &Request<T>) -> Result<Caller, RpcError> {
@@ -37,40 +33,17 @@ pub(super) fn address_of<T>(request: &Request<T>) -> Result<IpAddr, RpcError> {
     peer.map(|Peer(address)| address.ip()).ok_or(RpcError::NoAddress)
 }
 
-/// Sets the cookie.
-pub(super) fn cookie(token: &Secret, now: Timestamp, expires_at: Timestamp) -> String {
-    let seconds = now.until(expires_at).as_secs();
-    format!(
-        "{COOKIE}={}; Path=/; Max-Age={seconds}; HttpOnly; Secure; SameSite=Strict",
-        token.expose()
-    )
-}
-
-/// Removes it.
-pub(super) fn no_cookie() -> String {
-    format!("{COOKIE}=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Strict")
-}
-
 fn token_of<T>(request: &Request<T>) -> Result<Option<String>, RpcError> {
     let headers: &HeaderMap = request.metadata().as_ref();
     if let Some(value) = headers.get(http::header::AUTHORIZATION) {
         let bearer = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
         return bearer.map(|token| Some(token.trim().to_owned())).ok_or(RpcError::NotSignedIn);
     }
-    let cookie = headers
-        .get_all(http::header::COOKIE)
-        .iter()
-        .find_map(|value| cookie_in(value.to_str().ok()?));
-    match (cookie, request.extensions().get::<Arrival>()) {
+    match (cookie::find(headers, cookie::SESSION), request.extensions().get::<Arrival>()) {
         (None, _) => Ok(None),
         (Some(token), Some(Arrival::Web)) => Ok(Some(token)),
         (Some(_), Some(Arrival::Grpc) | None) => Err(RpcError::CookieOutsideWeb),
     }
-}
-
-fn cookie_in(header: &str) -> Option<String> {
-    let mut pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value.to_owned())
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     auth::{
-        AccountError, Act, GroupError, Lack, PasswordError, Right, Scope, SecondError, TokenError,
+        AccountError, Act, GroupError, Lack, PasswordError, ProgramError, Right, Scope,
+        SecondError, TokenError,
     },
     data::DataError,
     desktops::{DesktopError, TicketError},
@@ -40,6 +41,9 @@ pub enum RpcError {
     /// Something about a second factor.
     #[error(transparent)]
     Second(#[from] SecondError),
+    /// Something about a program that may sign in.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// Something about a group.
     #[error(transparent)]
     Group(#[from] GroupError),
@@ -164,6 +168,7 @@ pub(super) fn status_of(error: &RpcError) -> Status {
         RpcError::Store(error) => store(error),
         RpcError::Account(error) => account(error),
         RpcError::Second(error) => second(error),
+        RpcError::Program(error) => program(error),
         RpcError::Group(error) => group(error),
         RpcError::Desktop(error) => desktop(error),
         RpcError::Data(error) => data(error),
@@ -279,6 +284,7 @@ fn account(error: &AccountError) -> Status {
             let code = if refusal.locked { "LOCKED_OUT" } else { "TOO_MANY_ATTEMPTS" };
             retry(Code::ResourceExhausted, code, error, refusal.wait)
         }
+        AccountError::NameTaken { .. } => plain(Code::AlreadyExists, "NAME_TAKEN", error),
         AccountError::Exists(_) => plain(Code::AlreadyExists, "USER_EXISTS", error),
         AccountError::Unknown(_) => plain(Code::NotFound, "UNKNOWN_USER", error),
         AccountError::LastAdmin(_) => plain(Code::FailedPrecondition, "LAST_ADMIN", error),
@@ -292,11 +298,22 @@ fn account(error: &AccountError) -> Status {
 fn second(error: &SecondError) -> Status {
     match error {
         SecondError::Store(error) => store(error),
+        SecondError::Foreign(_) => plain(Code::FailedPrecondition, "PROVIDER_SECOND_FACTOR", error),
         SecondError::Enrolled => plain(Code::FailedPrecondition, "SECOND_FACTOR_SET", error),
         SecondError::NotBegun => plain(Code::FailedPrecondition, "SECOND_FACTOR_NOT_BEGUN", error),
         SecondError::None => plain(Code::FailedPrecondition, "NO_SECOND_FACTOR", error),
         SecondError::WrongCode => plain(Code::InvalidArgument, "WRONG_CODE", error),
         SecondError::Library(_) => fault("SECOND_FACTOR_FAILED", error),
+    }
+}
+
+fn program(error: &ProgramError) -> Status {
+    match error {
+        ProgramError::Store(error) => store(error),
+        ProgramError::Account(error) => account(error),
+        ProgramError::Field(field) => bad_field(field),
+        ProgramError::WrongCode => plain(Code::Unauthenticated, "WRONG_CODE", error),
+        ProgramError::TooMany(_) => plain(Code::ResourceExhausted, "TOO_MANY_CODES", error),
     }
 }
 

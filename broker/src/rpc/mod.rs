@@ -22,6 +22,7 @@ mod sessions;
 mod stats;
 mod storage;
 mod storage_service;
+mod ways;
 
 use std::sync::Arc;
 
@@ -33,13 +34,14 @@ pub use error::{DOMAIN, RpcError};
 
 use crate::{
     audit::Audit,
-    auth::{Accounts, Act, Caller, Groups, SecondFactors, Sessions, Tokens},
+    auth::{Accounts, Act, Caller, Groups, Programs, SecondFactors, Sessions, Tokens},
     clock::Clock,
     data::Data,
     desktops::{Desktops, Tickets},
     enrol::Enrolments,
     gateway::Viewers,
     hosts::Hosts,
+    oidc::Provider,
     store::Store,
 };
 
@@ -58,6 +60,10 @@ pub struct Api {
     pub seconds: SecondFactors,
     /// Groups of them.
     pub groups: Groups,
+    /// A provider people sign in with.
+    pub provider: Option<Provider>,
+    /// Programs that may sign in.
+    pub programs: Programs,
     /// Who has signed in.
     pub sessions: Sessions,
     /// Where acts are noted.

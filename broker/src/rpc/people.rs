@@ -12,7 +12,7 @@ use super::{
     caller, convert,
 };
 use crate::{
-    auth::{Act, Caller, Enrolment, NewToken, Scope, TokenRecord, USUAL_LIFE},
+    auth::{Act, Caller, Enrolment, NewToken, Scope, SecondFactors, TokenRecord, USUAL_LIFE},
     names::{BadField, GroupName, UserName},
     state::{GroupRecord, Source},
 };
@@ -161,6 +161,7 @@ impl People for Api {
         let password = request.into_inner().current_password;
         let done = async {
             let caller = attempt.caller();
+            SecondFactors::may_have(&caller.user)?;
             self.accounts.check_own(caller.name(), password, from).await?;
             let Enrolment { secret, uri } = self.seconds.begin(&caller.user).await?;
             Ok(v1::BeginTotpResponse { secret, uri })

@@ -1,7 +1,13 @@
 //! The keys of the store. Names in them have passed [`crate::names`], so none
 //! holds a '/' of its own.
 
-use crate::names::{DesktopId, GroupName, HostName, PoolName, UserName};
+use sha2::{Digest as _, Sha256};
+
+use super::Identity;
+use crate::{
+    names::{DesktopId, GroupName, HostName, PoolName, UserName},
+    secret::hex,
+};
 
 /// Every user.
 pub const USERS: &str = "user/";
@@ -112,6 +118,42 @@ pub fn tokens_made_by(user: &UserName) -> String {
 /// A token of a user, by its id.
 pub fn token_of(user: &UserName, id: &str) -> String {
     format!("token-of/{user}/{id}")
+}
+
+/// Everybody at a provider who has an account, by digest.
+pub const IDENTITIES: &str = "identity/";
+
+/// Somebody at a provider.
+pub fn identity(identity: &Identity) -> String {
+    let Identity { issuer, subject } = identity;
+    // The length keeps the two apart.
+    let whole = format!("{} {issuer} {subject}", issuer.len());
+    format!("{IDENTITIES}{}", hex(&Sha256::digest(whole.as_bytes())))
+}
+
+/// Those sent to the provider, some of them: whose digest begins alike.
+pub fn sign_ins_beside(digest: &str) -> String {
+    format!("sign-in/{}/", digest.get(..2).unwrap_or_default())
+}
+
+/// Somebody sent to the provider.
+pub fn sign_in(digest: &str) -> String {
+    format!("{}{digest}", sign_ins_beside(digest))
+}
+
+/// All programs a user lets sign in.
+pub fn programs_of(user: &UserName) -> String {
+    format!("program-of/{user}/")
+}
+
+/// One of them.
+pub fn program_of(user: &UserName, digest: &str) -> String {
+    format!("{}{digest}", programs_of(user))
+}
+
+/// A program that may sign in, by the digest of its code.
+pub fn program(digest: &str) -> String {
+    format!("program/{digest}")
 }
 
 /// Every second factor, by its user.

@@ -22,9 +22,10 @@ pub use hosts::{
 };
 pub use records::{
     CapacityRecord, ClusterCa, CounterRecord, GroupRecord, HomeClaim, HomePolicy, HomeRecord,
-    Marker, MemberRecord, NumberRecord, OverlayRecord, PoolRecord, PoolUseRecord, Role,
-    SentAwayRecord, ServerCertificate, SessionRecord, Source, StorageRecord, TicketRecord,
-    UserRecord, ViewerRecord, WorkKind, WorkRecord,
+    Identity, IdentityRecord, Marker, MemberRecord, NumberRecord, OverlayRecord, PoolRecord,
+    PoolUseRecord, ProgramRecord, Role, SentAwayRecord, ServerCertificate, SessionRecord,
+    SignInRecord, Source, StorageRecord, TicketRecord, UserRecord, ViewerRecord, WorkKind,
+    WorkRecord,
 };
 pub use time::{ExpiryRecord, SeatRecord, TimeLimit, TimeLimits};
 pub use warm::{Recipe, WarmRecord, WarmState};

@@ -39,9 +39,60 @@ pub struct UserRecord {
     pub password_hash: String,
     /// When the account was made.
     pub created_at: Timestamp,
-    /// Who says whether a password is right.
+    /// Who vouches for them.
     #[serde(default)]
     pub source: Source,
+    /// Who they are at the provider, for accounts of [`Source::Oidc`].
+    #[serde(default)]
+    pub identity: Option<Identity>,
+}
+
+/// Somebody at a provider: the name they go by there may change, this does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The provider.
+    pub issuer: String,
+    /// Who they are there, for ever.
+    pub subject: String,
+}
+
+/// Whose account somebody at a provider has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityRecord {
+    /// The account.
+    pub user: UserName,
+    /// Its uid; as in [`SessionRecord`].
+    pub uid: u32,
+}
+
+/// Somebody was sent to the provider and has not come back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignInRecord {
+    /// What the ID token has to repeat.
+    pub nonce: String,
+    /// What the code is redeemed with (PKCE).
+    pub verifier: String,
+    /// The digest of what that browser alone has.
+    pub browser: String,
+    /// Where the provider sends it back to.
+    pub redirect: String,
+    /// The view of the portal they wanted.
+    pub view: String,
+    /// Until when.
+    pub expires_at: Timestamp,
+}
+
+/// Somebody in a browser lets a program sign in as them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramRecord {
+    /// Who.
+    pub user: UserName,
+    /// Their uid; as in [`SessionRecord`].
+    pub uid: u32,
+    /// The SHA-256 of what that program alone has, in base64url.
+    pub challenge: String,
+    /// Until when.
+    pub expires_at: Timestamp,
 }
 
 /// Someone signed in.
@@ -357,6 +408,9 @@ pub struct ServerCertificate {
 }
 
 impl Record for UserRecord {}
+impl Record for IdentityRecord {}
+impl Record for SignInRecord {}
+impl Record for ProgramRecord {}
 impl Record for SessionRecord {}
 impl Record for GroupRecord {}
 impl Record for MemberRecord {}

@@ -20,6 +20,7 @@ mod ldap;
 mod limits;
 mod lost;
 mod metrics;
+mod oidc;
 mod people;
 mod restore;
 mod second_factor;

@@ -222,7 +222,7 @@ macro_rules! unused {
 
             async fn sign_out(&self, request: Request<api::SignOutRequest>) -> Answer<api::SignOutResponse> {
                 signed_in(&request)?;
-                Ok(Response::new(api::SignOutResponse {}))
+                Ok(Response::new(api::SignOutResponse::default()))
             }
 
             async fn who_am_i(&self, request: Request<api::WhoAmIRequest>) -> Answer<api::User> {

@@ -5,6 +5,7 @@ import { Broker } from "../gen/rolltop/v1/broker_pb";
 import { Hosts } from "../gen/rolltop/v1/hosts_pb";
 import { People } from "../gen/rolltop/v1/people_pb";
 import { Sessions } from "../gen/rolltop/v1/sessions_pb";
+import { SignInWays } from "../gen/rolltop/v1/sign_in_pb";
 import { Stats } from "../gen/rolltop/v1/stats_pb";
 import { Storage } from "../gen/rolltop/v1/storage_pb";
 
@@ -13,6 +14,9 @@ export type BrokerClient = Client<typeof Broker>;
 
 /** Accounts: tokens and second factors of everybody, groups and roles for operators. */
 export type PeopleClient = Client<typeof People>;
+
+/** What the sign-in page offers, and programs that may sign in. */
+export type SignInWaysClient = Client<typeof SignInWays>;
 
 /** The services for operators beside it. */
 export interface OperatorClients {
@@ -35,6 +39,11 @@ export function brokerAt(origin: string): BrokerClient {
 /** As `brokerAt`, for one's own account. */
 export function peopleAt(origin: string): PeopleClient {
   return createClient(People, createGrpcWebTransport({ baseUrl: origin }));
+}
+
+/** As `brokerAt`, for ways to sign in. */
+export function signInWaysAt(origin: string): SignInWaysClient {
+  return createClient(SignInWays, createGrpcWebTransport({ baseUrl: origin }));
 }
 
 /** As `brokerAt`, for the operators' pages. */

@@ -19,7 +19,12 @@ export function Header(): VNode {
   const signOut = async (): Promise<void> => {
     setMessage("");
     try {
-      await broker.signOut({});
+      const { continueAt } = await broker.signOut({});
+      // Or the next person at this computer would be in by a click.
+      if (continueAt.startsWith("https://") || continueAt.startsWith("http://")) {
+        location.assign(continueAt);
+        return;
+      }
     } catch (error) {
       const problem = problemOf(error);
       // The cookie is out of the page's reach: without the server's word it is still good.

@@ -1,14 +1,20 @@
 import type { VNode } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { BrokerClient } from "../api/client";
+import type { BrokerClient, SignInWaysClient } from "../api/client";
 import { isWrongCode, type Problem, problemOf, signInMessage, wantsCode } from "../api/errors";
 import type { User } from "../gen/rolltop/v1/broker_pb";
+import type { ListSignInWaysResponse_Provider as Provider } from "../gen/rolltop/v1/sign_in_pb";
+import { providerHref, refusalIn } from "../model/provider";
+import type { Route } from "../model/route";
 import { useNow } from "../ui/clock";
 import { ErrorNotice } from "../ui/notice";
 import { Welcome } from "./welcome";
 
 interface SignInProps {
   broker: BrokerClient;
+  ways: SignInWaysClient;
+  /** What the person wants to see when they are in. */
+  route: Route;
   /** Why the person is here again; may be empty. */
   notice: string;
   onSignedIn: (user: User) => void;
@@ -20,7 +26,7 @@ interface Refusal {
   readonly atMs: number;
 }
 
-export function SignIn({ broker, notice, onSignedIn }: SignInProps): VNode {
+export function SignIn({ broker, ways, route, notice, onSignedIn }: SignInProps): VNode {
   const [name, setName] = useState("");
   const [password, setPassword] = useState("");
   const [code, setCode] = useState("");
@@ -28,6 +34,9 @@ export function SignIn({ broker, notice, onSignedIn }: SignInProps): VNode {
   const [codeWanted, setCodeWanted] = useState(false);
   const [busy, setBusy] = useState(false);
   const [refusal, setRefusal] = useState<Refusal>();
+  const provider = useProvider(ways);
+  /** What the broker has sent the browser back with, until something else happens. */
+  const [sentBack, setSentBack] = useState(() => refusalIn(location.hash));
   const nameBox = useRef<HTMLInputElement>(null);
   const passwordBox = useRef<HTMLInputElement>(null);
   const codeBox = useRef<HTMLInputElement>(null);
@@ -46,6 +55,7 @@ export function SignIn({ broker, notice, onSignedIn }: SignInProps): VNode {
     if (busy) return;
     setBusy(true);
     setRefusal(undefined);
+    setSentBack("");
     try {
       const { user } = await broker.signIn({ name: name.trim(), password, code: code.trim() });
       // An answer without a user is a server that speaks another contract.
@@ -72,12 +82,25 @@ export function SignIn({ broker, notice, onSignedIn }: SignInProps): VNode {
   return (
     <Welcome>
       <form class="card welcome-card" onSubmit={(event) => void submit(event)}>
-        {refusal === undefined && notice !== "" && (
+        {sentBack !== "" && <ErrorNotice>{sentBack}</ErrorNotice>}
+        {refusal === undefined && sentBack === "" && notice !== "" && (
           <p class="notice" role="status">
             {notice}
           </p>
         )}
         {refusal !== undefined && <RefusalNotice {...refusal} />}
+        {provider !== undefined && (
+          <>
+            <a
+              class="button button-primary button-wide"
+              href={providerHref(provider.path, route)}
+              data-testid="sign-in-provider"
+            >
+              Sign in with {provider.title}
+            </a>
+            <p class="or">or with a password of this cluster</p>
+          </>
+        )}
         <label class="field">
           <span>Name</span>
           <input
@@ -130,6 +153,20 @@ export function SignIn({ broker, notice, onSignedIn }: SignInProps): VNode {
       </form>
     </Welcome>
   );
+}
+
+/** The provider people can sign in with, once the server has said so. Without an answer the passwords are still there. */
+function useProvider(ways: SignInWaysClient): Provider | undefined {
+  const [provider, setProvider] = useState<Provider>();
+  useEffect(() => {
+    const stop = new AbortController();
+    ways
+      .listSignInWays({}, { signal: stop.signal })
+      .then((offered) => setProvider(offered.provider))
+      .catch(() => setProvider(undefined));
+    return () => stop.abort();
+  }, [ways]);
+  return provider;
 }
 
 /** The refusal in words; a wait counts down and then says that it is over. */

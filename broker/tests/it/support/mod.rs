@@ -1,6 +1,7 @@
 //! A broker, a host and their clients.
 
 mod agent;
+mod browser;
 mod socket;
 
 use std::{
@@ -32,6 +33,7 @@ use tonic::{
 };
 
 pub(crate) use agent::{Agent, Behaviour};
+pub(crate) use browser::{Answer, Browser};
 pub(crate) use rolltop_sim::{Gate, new_key};
 pub(crate) use socket::{Socket, connect_tls};
 

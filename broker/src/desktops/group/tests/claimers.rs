@@ -135,6 +135,7 @@ pub(crate) async fn people(store: &dyn Store, count: usize) -> Vec<StartRequest>
         password_hash: String::new(),
         created_at: Timestamp(0),
         source: Default::default(),
+        identity: None,
     };
     let users: Vec<UserRecord> = (0..count).map(user).collect();
     for some in users.chunks(50) {
