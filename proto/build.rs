@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 10] = [
+const PROTOS: [&str; 11] = [
     "rolltop/v1/common.proto",
     "rolltop/v1/host_agent.proto",
     "rolltop/v1/broker.proto",
@@ -15,6 +15,7 @@ const PROTOS: [&str; 10] = [
     "rolltop/v1/people.proto",
     "rolltop/v1/sessions.proto",
     "rolltop/v1/sign_in.proto",
+    "rolltop/v1/rollouts.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

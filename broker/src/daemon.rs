@@ -31,11 +31,13 @@ use crate::{
     oidc::{Door, Provider, ProviderError},
     pki::PkiError,
     presence::Presence,
+    rollout::{self, Rollouts},
     routes::routes,
     rpc::Api,
     server::{Server, TlsError},
     store::Store,
     timing::Keeper,
+    versions::Versions,
 };
 
 /// Between looks for sessions that have run out.
@@ -187,6 +189,17 @@ impl Daemon {
             config.hosts.certificate_days,
             limits,
         );
+        let groups = Groups::new(Arc::clone(&store), Arc::clone(&clock));
+        let versions = Versions::new(Arc::clone(&store), hosts.clone());
+        let rollouts = Rollouts::new(rollout::Parts {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            desktops: desktops.clone(),
+            hosts: hosts.clone(),
+            groups: groups.clone(),
+            presence: presence.clone(),
+            tasks: tasks.clone(),
+        });
         let wall_clock = Arc::clone(&clock);
         let provider =
             config.oidc.clone().map(|oidc| Provider::new(oidc, Arc::clone(&clock))).transpose()?;
@@ -195,9 +208,9 @@ impl Daemon {
                 .with_directory(directory),
             tokens: Tokens::new(Arc::clone(&store), Arc::clone(&clock)),
             seconds: SecondFactors::new(Arc::clone(&store), Arc::clone(&clock)),
-            groups: Groups::new(Arc::clone(&store), Arc::clone(&clock)),
             programs: Programs::new(Arc::clone(&store), Arc::clone(&clock)),
             provider,
+            groups,
             sessions: Sessions::new(Arc::clone(&store), Arc::clone(&clock), config.sign_in.session),
             store: Arc::clone(&store),
             clock,
@@ -205,6 +218,8 @@ impl Daemon {
             desktops: desktops.clone(),
             data,
             hosts: hosts.clone(),
+            versions: versions.clone(),
+            rollouts: rollouts.clone(),
             enrolments,
             tickets,
             viewers: viewers.clone(),
@@ -235,9 +250,14 @@ impl Daemon {
         };
         let metrics_address = metrics_port.as_ref().and_then(|port| port.address().ok());
         if let Some(port) = metrics_port {
-            let (hosts, desktops) = (hosts.clone(), desktops.clone());
+            let now = metrics::Present {
+                hosts: hosts.clone(),
+                desktops: desktops.clone(),
+                versions: versions.clone(),
+                rollouts: rollouts.clone(),
+            };
             let read = move || {
-                let text = metrics::read(&metrics, &hosts, &desktops);
+                let text = metrics::read(&metrics, &now);
                 async move { text }
             };
             services.spawn(async move {
@@ -267,6 +287,8 @@ impl Daemon {
         keep("time limits", Box::pin(until(ending.clone(), timekeeper.run())));
         keep("drain", Box::pin(until(ending.clone(), drainer.run())));
         keep("books", Box::pin(until(ending.clone(), books)));
+        keep("versions", Box::pin(until(ending.clone(), versions.run())));
+        keep("roll-outs", Box::pin(until(ending.clone(), rollouts.keep())));
         keep("warm", Box::pin(until(ending.clone(), keeper.run())));
         let sightings = hosts::sightings::tell(hosts.clone(), presence.clone());
         keep("sightings", Box::pin(until(ending.clone(), sightings)));

@@ -15,6 +15,8 @@
 //!              ├─► drain     hosts that are to have no desktops
 //!              ├─► enrol     how machines become hosts
 //!              ├─► hosts     lines to the host agents, and their certificates
+//!              ├─► rollout   desktops restarted on another version, in batches
+//!              ├─► versions  what a next start would take, and who is behind
 //!              └─► state     typed records ─► store        hands
 //! ```
 //! Arrows point at what is used. The edge translates and classifies errors
@@ -46,6 +48,7 @@ pub mod placement;
 pub mod presence;
 pub mod proxy;
 mod queue;
+pub mod rollout;
 pub mod routes;
 pub mod rpc;
 pub mod secret;
@@ -54,4 +57,5 @@ pub mod server;
 pub mod state;
 pub mod store;
 pub mod timing;
+pub mod versions;
 pub mod web;

@@ -156,6 +156,40 @@ impl BadField {
     }
 }
 
+// === impl ImageRef ===
+
+impl ImageRef {
+    /// A version by its name.
+    ///
+    /// # Errors
+    /// One of the two is no name.
+    pub fn of_version(field: &'static str, image: &str, version: &str) -> Result<Self, BadField> {
+        Self::parse(field, &format!("{image}@{version}"))
+    }
+
+    /// The image's name.
+    pub fn image(&self) -> &str {
+        self.0.split(['@', ':']).next().unwrap_or_default()
+    }
+
+    /// The version; none: it is a tag that says which.
+    pub fn version(&self) -> Option<&str> {
+        self.0.split_once('@').map(|(_, version)| version)
+    }
+
+    /// Whether it means this version, at which these tags point.
+    pub fn means(&self, image: &str, version: &str, tags: &[String]) -> bool {
+        self.image() == image
+            && match self.version() {
+                Some(wanted) => wanted == version,
+                None => {
+                    let tag = self.0.split_once(':').map(|(_, tag)| tag);
+                    tags.iter().any(|known| Some(known.as_str()) == tag)
+                }
+            }
+    }
+}
+
 // === impl DesktopId ===
 
 impl DesktopId {
@@ -238,6 +272,21 @@ mod tests {
         ] {
             assert!(Endpoint::parse("endpoint", text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_image_is_meant_by_tag_or_version() {
+        let tags = ["stable".to_owned()];
+        let means = |text: &str| {
+            ImageRef::parse("image", text).unwrap().means("demo", "2026-01-01.1", &tags)
+        };
+        assert!(means("demo:stable") && means("demo@2026-01-01.1"));
+        for text in ["demo:next", "demo@stable", "demo:2026-01-01.1", "demos:stable"] {
+            assert!(!means(text), "{text}");
+        }
+        let pinned = ImageRef::of_version("image", "demo", "2").unwrap();
+        assert_eq!((pinned.image(), pinned.version()), ("demo", Some("2")));
+        assert!(ImageRef::of_version("image", "demo", "../2").is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod score;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use filter::{NoRoom, Reason, lacks_image, suits};
+pub use filter::{NoRoom, Reason, against_more, lacks_image, suits};
 use rolltop_proto::v1::HostInfo;
 pub use score::Score;
 
@@ -230,13 +230,7 @@ impl Resources {
 impl KnownImage {
     /// Whether a reference means it.
     pub(crate) fn is(&self, wanted: &ImageRef) -> bool {
-        let wanted = wanted.as_str();
-        if let Some((image, version)) = wanted.split_once('@') {
-            return self.image == image && self.version == version;
-        }
-        wanted.split_once(':').is_some_and(|(image, tag)| {
-            self.image == image && self.tags.iter().any(|known| known == tag)
-        })
+        wanted.means(&self.image, &self.version, &self.tags)
     }
 }
 

@@ -13,8 +13,9 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use rolltop_proto::v1::{
     DESCRIPTORS, audit_server::AuditServer, broker_server::BrokerServer,
     enrolment_server::EnrolmentServer, hosts_server::HostsServer, people_server::PeopleServer,
-    sessions_server::SessionsServer, sign_in_ways_server::SignInWaysServer,
-    stats_server::StatsServer, storage_server::StorageServer,
+    rollouts_server::RolloutsServer, sessions_server::SessionsServer,
+    sign_in_ways_server::SignInWaysServer, stats_server::StatsServer,
+    storage_server::StorageServer,
 };
 use tonic::server::NamedService;
 use tonic_web::GrpcWebLayer;
@@ -61,6 +62,7 @@ pub async fn routes(
     let sessions = SessionsServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let people = PeopleServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let ways = SignInWaysServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let rollouts = RolloutsServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let storage = StorageServer::new(api).max_decoding_message_size(MAX_REQUEST_BYTES);
 
     let grpc = Router::new()
@@ -70,6 +72,7 @@ pub async fn routes(
         .route_service(&calls_of(&people), GrpcWebLayer::new().layer(people))
         .route_service(&calls_of(&ways), GrpcWebLayer::new().layer(ways))
         .route_service(&calls_of(&sessions), GrpcWebLayer::new().layer(sessions))
+        .route_service(&calls_of(&rollouts), GrpcWebLayer::new().layer(rollouts))
         .route_service(&calls_of(&audit), GrpcWebLayer::new().layer(audit))
         .route_service(&calls_of(&hosts), GrpcWebLayer::new().layer(hosts))
         // Machines call this one, no browsers.

@@ -103,6 +103,11 @@ impl App {
         Ok(self.line().await?.sessions())
     }
 
+    /// The same, to image roll-outs.
+    pub(crate) async fn rollouts(&self) -> Result<crate::connect::Rollouts, Failure> {
+        Ok(self.line().await?.rollouts())
+    }
+
     /// The same, to accounts, groups and tokens.
     pub(crate) async fn people(&self) -> Result<People, Failure> {
         Ok(self.line().await?.people())

@@ -9,7 +9,7 @@ use std::{io, sync::Arc, time::Duration};
 use hyper_util::rt::TokioIo;
 use rolltop_proto::v1::{
     audit_client::AuditClient, broker_client::BrokerClient, hosts_client::HostsClient,
-    people_client::PeopleClient, sessions_client::SessionsClient,
+    people_client::PeopleClient, rollouts_client::RolloutsClient, sessions_client::SessionsClient,
     sign_in_ways_client::SignInWaysClient, stats_client::StatsClient,
     storage_client::StorageClient,
 };
@@ -61,6 +61,9 @@ pub(crate) type Audit = AuditClient<InterceptedService<Channel, Bearer>>;
 /// A client of who works in which desktop and who looks, likewise.
 pub(crate) type Sessions = SessionsClient<InterceptedService<Channel, Bearer>>;
 
+/// A client of image roll-outs, likewise.
+pub(crate) type Rollouts = RolloutsClient<InterceptedService<Channel, Bearer>>;
+
 /// A connection, with our token for each call.
 #[derive(Clone)]
 pub(crate) struct Line {
@@ -87,6 +90,10 @@ impl Line {
 
     pub(crate) fn sessions(self) -> Sessions {
         SessionsClient::with_interceptor(self.channel, self.bearer)
+    }
+
+    pub(crate) fn rollouts(self) -> Rollouts {
+        RolloutsClient::with_interceptor(self.channel, self.bearer)
     }
 
     pub(crate) fn people(self) -> People {

@@ -23,6 +23,7 @@ mod output;
 mod place;
 mod pool;
 mod progress;
+mod rollout;
 mod secret;
 mod server;
 mod session;

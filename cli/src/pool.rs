@@ -16,7 +16,7 @@ use crate::{
     connect::Broker,
     duration::{OrNone, parse_or_none},
     failure::Failure,
-    size,
+    rollout, size,
     view::{PoolList, PoolView},
 };
 
@@ -41,6 +41,9 @@ pub(crate) enum Command {
         /// Name of the pool
         pool: String,
     },
+    /// Restart desktops that are behind, in batches; for operators
+    #[command(subcommand)]
+    Rollout(rollout::Command),
 }
 
 /// What is not given stays as it is; in a new pool it is the broker's default.
@@ -157,6 +160,7 @@ impl Command {
     pub(crate) async fn run(self, app: &App) -> Result<(), Failure> {
         let mut broker = app.broker().await?;
         match self {
+            Self::Rollout(command) => command.run(app).await,
             Self::List { all } => {
                 let pools = list(&mut broker, all).await?;
                 app.output.show(&pools.into_iter().collect::<PoolList>())

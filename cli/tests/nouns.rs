@@ -51,6 +51,36 @@ fn a_desktop_is_frozen_and_a_refusal_is_told() {
 }
 
 #[test]
+fn limits_of_a_desktop_are_changed_one_by_one() {
+    let rig = Rig::signed_in();
+    let args = ["desktop", "limits", "demo", "--memory", "4GiB", "--processes", "none"];
+    let done = rig.run(&args);
+    assert_eq!(done.stdout, "desktop demo/ada may use 4 GiB memory, 1 CPUs\n");
+    let json = rig.run(&[&args[..], &["-o", "json"]].concat()).json();
+    assert_eq!(json["desktop"]["limits"]["memory_mib"], 4096);
+    assert_eq!(rig.run(&["desktop", "limits", "demo"]).code(), 2);
+}
+
+#[test]
+fn a_roll_out_is_begun_and_watched_until_it_halts() {
+    let rig = Rig::signed_in();
+    let done = rig.run(&["pool", "rollout", "start", "demo", "--deadline", "2h", "--batch", "5%"]);
+    let expected =
+        "roll-out of demo@2 in pool demo is running: of 10 desktops, 1 being restarted, 9 to go\n";
+    assert_eq!((done.stdout.as_str(), done.code()), (expected, 0), "{}", done.stderr);
+    let list = rig.run(&["pool", "rollout", "status"]).stdout;
+    assert!(list.contains("demo  running  demo@2"), "{list}");
+    let none = rig.run(&["pool", "rollout", "status", "lab", "-o", "json"]);
+    assert_eq!((none.code(), &none.error()["reason"]), (4, &json!("UNKNOWN_ROLLOUT")));
+    let done = rig.run(&["pool", "rollout", "status", "demo", "--watch", "-o", "json"]);
+    assert_eq!(done.stdout.lines().count(), 2, "{}", done.stdout);
+    assert_eq!(done.error()["reason"], "ROLLOUT_HALTED");
+    let back = rig.run(&["pool", "rollout", "back", "demo", "--to", "1"]).stdout;
+    assert!(back.starts_with("roll-back of demo@1 in pool demo is running"), "{back}");
+    assert_eq!(rig.run(&["pool", "rollout", "start", "demo", "--batch", "0"]).code(), 2);
+}
+
+#[test]
 fn a_desktop_is_stopped() {
     let rig = Rig::signed_in();
     let done = rig.run(&["desktop", "stop", "demo"]);

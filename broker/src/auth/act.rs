@@ -105,6 +105,7 @@ acts! {
     StopDesktop "stop-desktop" OwnOr(OPERATORS) Use, "Have a desktop ended";
     FreezeDesktop "freeze-desktop" Only(OPERATORS) Run, "Hold a desktop still";
     ThawDesktop "thaw-desktop" Only(OPERATORS) Run, "Let it go on";
+    SetDesktopLimits "set-desktop-limits" Only(OPERATORS) Run, "Change the limits of a desktop that runs";
     DisconnectSession "disconnect-session" OwnOr(OPERATORS) Use, "End the connection of who looks at a desktop; the session goes on";
     LogOutSession "log-out-session" OwnOr(OPERATORS) Use, "Have the programs of a session end";
     KillSession "kill-session" OwnOr(OPERATORS) Use, "End a session without asking";
@@ -118,6 +119,11 @@ acts! {
     ReadPools "read-pools" OwnOr(READERS) Read, "List pools that are open to oneself, or all";
     PutPool "put-pool" Only(OPERATORS) Run, "Make or change a pool";
     DeletePool "delete-pool" Only(OPERATORS) Run, "Delete a pool";
+    StartRollout "start-rollout" Only(OPERATORS) Run, "Have the desktops of a pool restarted that are behind";
+    PauseRollout "pause-rollout" Only(OPERATORS) Run, "Restart no further ones for now";
+    ResumeRollout "resume-rollout" Only(OPERATORS) Run, "Go on with that";
+    CancelRollout "cancel-rollout" Only(OPERATORS) Run, "Leave the others as they are";
+    RollBackImage "roll-back-image" Only(OPERATORS) Run, "Set a pool to an earlier version, and restart what does not run it";
     ReadImages "read-images" Only(READERS) Read, "List images";
 
     ReadData "read-data" OwnOr(READERS) Read, "List kept data and its snapshots";

@@ -10,10 +10,7 @@ use crate::{
     data::{DataId, Slot},
     names::{DesktopId, HostName, PoolName},
     placement::{self, Demand, Place, Verdict},
-    state::{
-        self, DesktopRecord, DesktopState, HomePolicy, HomeUse, PoolRecord, Stored, UserRecord,
-        keys,
-    },
+    state::{self, DesktopRecord, DesktopState, HomePolicy, PoolRecord, Stored, UserRecord, keys},
     store::StoreError,
 };
 
@@ -215,7 +212,7 @@ impl Desktops {
         };
         if let (Some(lost_for), Some(Stored { record, .. })) = (lost_for, living) {
             let places = overlay.iter().chain(&home).filter_map(Slot::place);
-            if keeps_data(record) && !places.into_iter().all(|place| place.is_shared()) {
+            if record.keeps_data() && !places.into_iter().all(|place| place.is_shared()) {
                 return Err(Self::data_out_of_reach(record, lost_for));
             }
         }
@@ -256,9 +253,4 @@ impl Desktops {
         }
         Ok(claimed)
     }
-}
-
-/// Whether a desktop writes to what outlives it on its host's own disk.
-fn keeps_data(record: &DesktopRecord) -> bool {
-    !record.overlay.is_empty() || matches!(record.home, Some(HomeUse::Volume { .. }))
 }

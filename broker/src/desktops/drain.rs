@@ -72,7 +72,9 @@ impl Desktops {
 }
 
 /// Others may have been faster.
-fn passing(done: Result<DesktopRecord, DesktopError>) -> Result<Option<DesktopRecord>, StoreError> {
+pub(super) fn passing(
+    done: Result<DesktopRecord, DesktopError>,
+) -> Result<Option<DesktopRecord>, StoreError> {
     match done {
         Ok(record) => Ok(Some(record)),
         Err(DesktopError::Store(error)) => Err(error),

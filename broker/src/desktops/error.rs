@@ -136,6 +136,24 @@ pub enum DesktopError {
         /// How long was waited.
         seconds: u64,
     },
+    /// Its host has not so much left to give out.
+    #[error("host {host} cannot give desktop {desktop} as much: {against}")]
+    LimitsTooLarge {
+        /// The desktop.
+        desktop: DesktopId,
+        /// Where it is.
+        host: HostName,
+        /// What is against it.
+        against: String,
+    },
+    /// It uses more than it would be left.
+    #[error("desktop {desktop}: {message}")]
+    LimitInUse {
+        /// The desktop.
+        desktop: DesktopId,
+        /// What its host says.
+        message: String,
+    },
     /// The agent refused or failed.
     #[error("host {host} could not {verb}: {message}")]
     Agent {

@@ -64,19 +64,33 @@ impl Desktops {
         if self.inner.hosts.agent(&stored.record.host).is_err() {
             return Ok(());
         }
-        let next = stored.record.state.after(Happening::Stop);
-        let state =
-            next.map_err(|illegal| DesktopError::Illegal { desktop: id.clone(), illegal })?;
-        let end_reason = limit.end_reason().to_owned();
-        let record = DesktopRecord { state, end_reason, ..stored.record.clone() };
-        let put = Transaction::new()
-            .unless_changed(&stored.key, Some(&stored))
-            .put_record(&stored.key, &record)?;
-        if let Commit::Applied(_) = self.store().commit(put).await? {
+        let ended = self.note_end_of(&stored, limit.end_reason(), Transaction::new()).await?;
+        if let (Commit::Applied(_), record) = ended {
             tracing::info!(desktop.id = %id, reason = %record.end_reason, "a desktop has had its time");
             self.stop_on_host(record);
         }
         Ok(())
+    }
+
+    /// Notes, in a transaction with `note`, that a desktop is to end for this
+    /// reason, if it is as it was read. The record as it is then.
+    ///
+    /// # Errors
+    /// Its life does not allow it, or of the store.
+    pub(super) async fn note_end_of(
+        &self,
+        stored: &Stored<DesktopRecord>,
+        reason: &str,
+        note: Transaction,
+    ) -> Result<(Commit, DesktopRecord), DesktopError> {
+        let illegal =
+            |illegal| DesktopError::Illegal { desktop: stored.record.id.clone(), illegal };
+        let state = stored.record.state.after(Happening::Stop).map_err(illegal)?;
+        let record =
+            DesktopRecord { state, end_reason: reason.to_owned(), ..stored.record.clone() };
+        let put =
+            note.unless_changed(&stored.key, Some(stored)).put_record(&stored.key, &record)?;
+        Ok((self.store().commit(put).await?, record))
     }
 
     async fn as_judged(

@@ -65,7 +65,13 @@ impl Reconciler {
         }
         let Some(record) = record else { return Ok(false) };
         match verdict {
-            Verdict::Nothing => Ok(true),
+            Verdict::Nothing => {
+                let runs = record.state == DesktopState::Running && !is_over(told);
+                if to_end.is_some() && runs && record.epoch == told.epoch {
+                    self.desktops.heed_limits(&record, told).await?;
+                }
+                Ok(true)
+            }
             Verdict::Stray => Ok(false),
             Verdict::Note(happening) => {
                 let edit = |record: &mut DesktopRecord| match happening {

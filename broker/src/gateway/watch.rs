@@ -130,6 +130,7 @@ fn sentence(reason: &str) -> String {
             "the desktop was closed, because nobody had been connected to it for long".to_owned()
         }
         "TIME_LIMIT" => "the desktop was closed: it has run for as long as it may".to_owned(),
+        "IMAGE_UPDATE" => "the desktop was closed for another version of it".to_owned(),
         "LOST" => "the host has lost the desktop".to_owned(),
         other => format!("the session has ended ({other})"),
     }

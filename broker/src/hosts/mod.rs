@@ -2,6 +2,7 @@
 
 mod dial;
 mod health;
+mod images;
 mod link;
 mod renew;
 pub mod sightings;
@@ -27,6 +28,7 @@ use tonic::transport::Channel;
 pub use dial::TrustError;
 use dial::{CONNECT_DEADLINE, Trust, Way};
 pub use health::{Happening, Health, HostState, Illegal, duty_after};
+pub use images::{Age, Ages, age};
 pub use link::{Horizon, Verdicts};
 pub use renew::Renewer;
 pub use supervisor::supervise;
@@ -353,19 +355,6 @@ impl Hosts {
         // An error means that the host was deleted: an answer as well.
         drop(host);
         seen.wait_for(|seen| seen.health == Health::Ready).await.map(drop).unwrap_or_default();
-    }
-
-    /// Asks all hosts that answer for their images, now.
-    pub async fn refresh_images(&self) {
-        let hosts: Vec<Arc<Host>> = self.table().values().map(Arc::clone).collect();
-        let asked = hosts.iter().map(|host| async {
-            if let Ok(mut agent) = self.agent(&host.name)
-                && let Ok(images) = link::images(&mut agent).await
-            {
-                host.note(|seen| seen.images = images);
-            }
-        });
-        futures_util::future::join_all(asked).await;
     }
 
     fn find(&self, host: &HostName) -> Result<Arc<Host>, HostError> {

@@ -1,7 +1,7 @@
 //! What the broker counts and measures, for a Prometheus server.
 //!
 //! As with the agent's, no metric is about one desktop or one user: labels are
-//! closed sets. What the cluster is like now is told by every broker, as each
+//! closed sets, but for the names of pools, which operators make. What the cluster is like now is told by every broker, as each
 //! sees it; what was done, by the one that did it.
 
 mod sample;
@@ -23,7 +23,9 @@ use crate::{
     desktops::{DesktopError, Desktops},
     gateway::End,
     hosts::Hosts,
+    rollout::Rollouts,
     state::{DesktopRecord, DesktopState},
+    versions::Versions,
 };
 
 const PREFIX: &str = "rolltop_broker";
@@ -238,10 +240,23 @@ impl Metrics {
     }
 }
 
+/// What is looked at when someone reads the metrics.
+#[derive(Clone)]
+pub struct Present {
+    /// The hosts.
+    pub hosts: Hosts,
+    /// Starts under way.
+    pub desktops: Desktops,
+    /// Desktops that are behind.
+    pub versions: Versions,
+    /// What is done about that.
+    pub rollouts: Rollouts,
+}
+
 /// Everything, as text; `None` and a line in the log if it cannot be told.
-pub fn read(metrics: &Metrics, hosts: &Hosts, desktops: &Desktops) -> Option<String> {
+pub fn read(metrics: &Metrics, present: &Present) -> Option<String> {
     let mut now = Registry::with_prefix(PREFIX);
-    sample::take(hosts, desktops, &mut now);
+    sample::take(present, &mut now);
     let mut process = Registry::default();
     rolltop_metrics::register_process(&mut process);
     match encode(&[&metrics.registry, &now, &process]) {

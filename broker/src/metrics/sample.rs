@@ -13,12 +13,12 @@ use prometheus_client::{
 use rolltop_metrics::Labels;
 use rolltop_proto::v1::DesktopState;
 
-use crate::{
-    desktops::Desktops,
-    hosts::{HostState, Hosts, Tally},
-};
+use super::Present;
+use crate::hosts::{HostState, Tally};
 
 type Gauges = Family<Labels<1>, Gauge<u64, AtomicU64>>;
+/// By pool: operators make these, and not many.
+type ByPool = Family<[(&'static str, String); 1], Gauge<u64, AtomicU64>>;
 
 /// States that hosts tell of desktops they have.
 const STATES: [DesktopState; 8] = [
@@ -33,7 +33,8 @@ const STATES: [DesktopState; 8] = [
 ];
 
 /// Puts the present state of the cluster, as this broker sees it, into `now`.
-pub(super) fn take(hosts: &Hosts, desktops: &Desktops, now: &mut Registry) {
+pub(super) fn take(present: &Present, now: &mut Registry) {
+    let Present { hosts, desktops, versions, rollouts } = present;
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     now.register("build", "The program that runs", version);
     let under_way = desktops.starts_under_way() as u64;
@@ -65,6 +66,20 @@ pub(super) fn take(hosts: &Hosts, desktops: &Desktops, now: &mut Registry) {
         "Desktops, by the state that their hosts told last; those of silent hosts too",
         by_state,
     );
+    let by_pool = ByPool::default();
+    for (pool, ages) in versions.ages() {
+        by_pool.get_or_create(&[("pool", pool.to_string())]).set(u64::from(ages.behind));
+    }
+    now.register(
+        "desktops_behind",
+        "Desktops that run another version of their image than their next start would take",
+        by_pool,
+    );
+    let by_state = Gauges::default();
+    for (state, count) in rollouts.tally() {
+        by_state.get_or_create(&[("state", state.as_str())]).set(count);
+    }
+    now.register("rollouts", "The last image roll-outs of pools, by state", by_state);
     now.register(
         "hosts_memory_bytes",
         "Memory of the hosts that are heard",

@@ -200,6 +200,27 @@ pub fn suits(host: &HostFacts, demand: &Demand, policy: Policy) -> bool {
     })
 }
 
+/// What is against giving a desktop there more of what it has: `demand` has the
+/// difference.
+pub fn against_more(host: &HostFacts, demand: &Demand, policy: Policy) -> Vec<Reason> {
+    let (memory, cpu) = (demand.limits.memory_mib > 0, demand.limits.cpu_millis > 0);
+    let counts = |reason: &Reason| match reason {
+        Reason::MemoryClaimed { .. } | Reason::MemoryLow { .. } => memory,
+        Reason::CpuClaimed { .. } => cpu,
+        Reason::NotReady(_) => true,
+        Reason::Draining
+        | Reason::Full { .. }
+        | Reason::LabelMissing(_)
+        | Reason::LabelForbidden(_)
+        | Reason::DiskElsewhere(_)
+        | Reason::StorageMissing { .. }
+        | Reason::NoImage(_)
+        | Reason::DiskFull { .. }
+        | Reason::NumberOutOfRange { .. } => false,
+    };
+    reasons_against(host, demand, policy).into_iter().filter(counts).collect()
+}
+
 fn percent(of: i64, percent: i64) -> i64 {
     i64::try_from(i128::from(of) * i128::from(percent) / 100).unwrap_or(i64::MAX)
 }

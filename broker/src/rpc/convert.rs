@@ -65,6 +65,8 @@ pub(super) fn pool(record: &PoolRecord) -> v1::Pool {
         // Not the pool's own: whoever lists pools says so.
         warm_ready: 0,
         warm_problem: String::new(),
+        running: 0,
+        behind: 0,
     }
 }
 
@@ -199,6 +201,9 @@ pub(super) fn desktop(
             at: stamp(notice.at),
             expires_at: stamp(notice.expires_at),
         }),
+        // Whoever tells of it says so.
+        behind: false,
+        next_version: String::new(),
     }
 }
 

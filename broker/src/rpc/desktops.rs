@@ -7,12 +7,19 @@ use rolltop_proto::v1::{self, start_desktop_response::Message};
 use tokio::time::timeout;
 use tonic::Status;
 
-use super::{Api, RpcError, attempt::Attempt, convert, error::shared_desktop_status};
+use super::{
+    Api, RpcError,
+    attempt::Attempt,
+    convert,
+    error::shared_desktop_status,
+    pools::{LEAST_CPU_MILLIS, LEAST_MEMORY_MIB, LEAST_PIDS, limit},
+};
 use crate::{
     auth::{Act, Caller, Lack},
-    desktops::{DesktopError, StartRequest, Step},
+    desktops::{DesktopError, NewLimits, StartRequest, Step},
     names::{BadField, DesktopId, PoolName, UserName},
     state::{self, DesktopRecord, DesktopState, PoolRecord, UserRecord, ViewerRecord, keys},
+    versions::Next,
 };
 
 /// How long a host may take to say how much a desktop uses; without its word
@@ -51,7 +58,7 @@ impl Api {
             self.desktops.find(&id).await?.ok_or_else(|| DesktopError::Unknown(id.clone()))?.record;
         let viewer = self.viewers.of(&id).await?;
         let told = self.ask_host(&record).await.or_else(|| self.told(&record));
-        Ok(convert::desktop(&record, told.as_ref(), viewer.as_ref()))
+        Ok(self.shown(&record, told.as_ref(), viewer.as_ref()))
     }
 
     /// Ends with the desktop, whether it runs or FAILED: then its `failure`
@@ -116,7 +123,29 @@ impl Api {
     ) -> Result<v1::Desktop, RpcError> {
         let id = DesktopId::parse(desktop, caller.name())?;
         let (record, told) = self.desktops.set_frozen(&id, frozen).await?;
-        Ok(convert::desktop(&record, Some(&told), self.viewers.of(&id).await?.as_ref()))
+        Ok(self.shown(&record, Some(&told), self.viewers.of(&id).await?.as_ref()))
+    }
+
+    pub(super) async fn set_desktop_limits_call(
+        &self,
+        caller: &Caller,
+        request: &v1::SetDesktopLimitsRequest,
+    ) -> Result<v1::Desktop, RpcError> {
+        let id = DesktopId::parse(&request.desktop, caller.name())?;
+        let checked = |field, value: Option<i64>, least| {
+            value.map(|value| limit(field, value, least)).transpose()
+        };
+        let new = NewLimits {
+            memory_mib: checked("memory_mib", request.memory_mib, LEAST_MEMORY_MIB)?,
+            cpu_millis: checked("cpu_millis", request.cpu_millis, LEAST_CPU_MILLIS)?,
+            pids: checked("pids", request.pids, LEAST_PIDS)?,
+        };
+        if new == NewLimits::default() {
+            let wanted = "memory_mib, cpu_millis or pids with it";
+            return Err(BadField::new("desktop", &request.desktop, wanted).into());
+        }
+        let (record, told) = self.desktops.set_limits(&id, new).await?;
+        Ok(self.shown(&record, Some(&told), self.viewers.of(&id).await?.as_ref()))
     }
 
     /// Only one's own: what is on a screen is its user's, operator or not.
@@ -145,7 +174,17 @@ impl Api {
         record: &DesktopRecord,
         viewer: Option<&ViewerRecord>,
     ) -> v1::Desktop {
-        convert::desktop(record, self.told(record).as_ref(), viewer)
+        self.shown(record, self.told(record).as_ref(), viewer)
+    }
+
+    fn shown(
+        &self,
+        record: &DesktopRecord,
+        told: Option<&v1::HostDesktop>,
+        viewer: Option<&ViewerRecord>,
+    ) -> v1::Desktop {
+        let Next { behind, version: next_version } = self.versions.next_of(record);
+        v1::Desktop { behind, next_version, ..convert::desktop(record, told, viewer) }
     }
 
     fn told(&self, record: &DesktopRecord) -> Option<v1::HostDesktop> {

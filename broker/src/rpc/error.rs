@@ -19,6 +19,7 @@ use crate::{
     names::{BadField, HostName, PoolName},
     pki::PkiError,
     placement::NoRoom,
+    rollout::RolloutError,
     state::Role,
     store::StoreError,
 };
@@ -50,6 +51,9 @@ pub enum RpcError {
     /// Something about a desktop.
     #[error(transparent)]
     Desktop(#[from] DesktopError),
+    /// Something about a roll-out.
+    #[error(transparent)]
+    Rollout(#[from] RolloutError),
     /// Something about kept data.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -171,6 +175,7 @@ pub(super) fn status_of(error: &RpcError) -> Status {
         RpcError::Program(error) => program(error),
         RpcError::Group(error) => group(error),
         RpcError::Desktop(error) => desktop(error),
+        RpcError::Rollout(error) => rollout(error),
         RpcError::Data(error) => data(error),
         RpcError::Host(error) => host(error),
         RpcError::Enrol(error) => enrol(error),
@@ -358,8 +363,32 @@ fn desktop(error: &DesktopError) -> Status {
         DesktopError::DataOnLostHost { .. } => plain(Code::Unavailable, "DATA_ON_LOST_HOST", error),
         DesktopError::Stopped(_) => plain(Code::Aborted, "STOPPED", error),
         DesktopError::SlowStop { .. } => plain(Code::DeadlineExceeded, "SLOW_STOP", error),
+        DesktopError::LimitsTooLarge { .. } => {
+            plain(Code::ResourceExhausted, "LIMITS_TOO_LARGE", error)
+        }
+        DesktopError::LimitInUse { .. } => plain(Code::FailedPrecondition, "LIMIT_IN_USE", error),
         DesktopError::Agent { .. } => plain(Code::Unavailable, "HOST_FAILED", error),
         DesktopError::Abandoned(_) => fault("ABANDONED", error),
+    }
+}
+
+fn rollout(error: &RolloutError) -> Status {
+    match error {
+        RolloutError::Store(error) => store(error),
+        RolloutError::Field(field) => bad_field(field),
+        RolloutError::UnknownPool(_) => plain(Code::NotFound, "UNKNOWN_POOL", error),
+        RolloutError::Unknown(_) => plain(Code::NotFound, "UNKNOWN_ROLLOUT", error),
+        RolloutError::UnderWay { .. } => {
+            plain(Code::FailedPrecondition, "ROLLOUT_UNDER_WAY", error)
+        }
+        RolloutError::NothingBehind { .. } => {
+            plain(Code::FailedPrecondition, "NOTHING_BEHIND", error)
+        }
+        RolloutError::Illegal { .. } => plain(Code::FailedPrecondition, "WRONG_STATE", error),
+        RolloutError::NoEarlierVersion(_) => {
+            plain(Code::FailedPrecondition, "NO_EARLIER_VERSION", error)
+        }
+        RolloutError::UnknownVersion(_) => plain(Code::NotFound, "VERSION_UNKNOWN", error),
     }
 }
 

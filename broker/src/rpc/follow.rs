@@ -1,6 +1,8 @@
 //! WatchDesktops: what there is, then every change, until the caller signs
 //! out or the session runs out.
 
+use std::collections::BTreeSet;
+
 use futures_util::{
     Stream, StreamExt as _,
     stream::{self, BoxStream},
@@ -71,6 +73,9 @@ impl Api {
         out: &Out,
     ) -> Result<(), Over> {
         let concerns = |id: &DesktopId| all || id.user == *caller.name();
+        let mut versions = self.versions.changed();
+        // Those it was told of as being behind.
+        let mut behind = BTreeSet::new();
         let begin = self.store.range(keys::DESKTOPS).await?;
         let mut changes = stream::select(
             self.store.watch(keys::DESKTOPS, begin.revision).await?,
@@ -80,13 +85,38 @@ impl Api {
             let record: DesktopRecord = state::decode(&entry.key, &entry.value)?;
             if concerns(&record.id) && record.state != DesktopState::Gone {
                 let viewer = self.viewers.of(&record.id).await?;
-                self.tell(out, &record, viewer.as_ref()).await?;
+                self.tell(out, &record, viewer.as_ref(), &mut behind).await?;
             }
         }
-        while let Some(change) = changes.next().await {
-            self.tell_change(change?, &concerns, out).await?;
+        loop {
+            tokio::select! {
+                change = changes.next() => match change {
+                    Some(change) => self.tell_change(change?, &concerns, out, &mut behind).await?,
+                    None => return Err(Over::Error(RpcError::Ending)),
+                },
+                Ok(()) = versions.changed() => {
+                    self.tell_versions(&concerns, out, &mut behind).await?;
+                }
+            }
         }
-        Err(Over::Error(RpcError::Ending))
+    }
+
+    /// Tags have moved, or pools name another image.
+    async fn tell_versions(
+        &self,
+        concerns: &(dyn Fn(&DesktopId) -> bool + Sync),
+        out: &Out,
+        behind: &mut BTreeSet<DesktopId>,
+    ) -> Result<(), Over> {
+        for stored in state::list::<DesktopRecord>(self.store.as_ref(), keys::DESKTOPS).await? {
+            let record = stored.record;
+            let is_news = self.versions.next_of(&record).behind != behind.contains(&record.id);
+            if concerns(&record.id) && is_news {
+                let viewer = self.viewers.of(&record.id).await?;
+                self.tell(out, &record, viewer.as_ref(), behind).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn tell_change(
@@ -94,6 +124,7 @@ impl Api {
         change: Event,
         concerns: &(dyn Fn(&DesktopId) -> bool + Sync),
         out: &Out,
+        behind: &mut BTreeSet<DesktopId>,
     ) -> Result<(), Over> {
         if let Some(id) = change.key.strip_prefix(keys::VIEWERS).and_then(DesktopId::from_key) {
             let found = if concerns(&id) { self.desktops.find(&id).await? } else { None };
@@ -102,7 +133,7 @@ impl Api {
                 .value
                 .map(|value| state::decode::<ViewerRecord>(&change.key, &value))
                 .transpose()?;
-            return self.tell(out, &stored.record, viewer.as_ref()).await;
+            return self.tell(out, &stored.record, viewer.as_ref(), behind).await;
         }
         let Some(id) = change.key.strip_prefix(keys::DESKTOPS).and_then(DesktopId::from_key) else {
             return Ok(());
@@ -111,7 +142,7 @@ impl Api {
         let Some(value) = change.value.filter(|_| concerns(&id)) else { return Ok(()) };
         let record = state::decode(&change.key, &value)?;
         let viewer = self.viewers.of(&id).await?;
-        self.tell(out, &record, viewer.as_ref()).await
+        self.tell(out, &record, viewer.as_ref(), behind).await
     }
 
     async fn tell(
@@ -119,8 +150,15 @@ impl Api {
         out: &Out,
         record: &DesktopRecord,
         viewer: Option<&ViewerRecord>,
+        behind: &mut BTreeSet<DesktopId>,
     ) -> Result<(), Over> {
-        out.send(Ok(self.show(record, viewer))).await.map_err(|_| Over::Left)
+        let desktop = self.show(record, viewer);
+        if desktop.behind {
+            behind.insert(record.id.clone());
+        } else {
+            behind.remove(&record.id);
+        }
+        out.send(Ok(desktop)).await.map_err(|_| Over::Left)
     }
 
     /// Answers until the caller signs out or the broker ends.

@@ -17,6 +17,7 @@ mod operators;
 mod people;
 mod place;
 mod pools;
+mod rollouts;
 mod service;
 mod sessions;
 mod stats;
@@ -42,7 +43,9 @@ use crate::{
     gateway::Viewers,
     hosts::Hosts,
     oidc::Provider,
+    rollout::Rollouts,
     store::Store,
+    versions::Versions,
 };
 
 /// Everything calls are answered with. Cheap to clone.
@@ -74,6 +77,10 @@ pub struct Api {
     pub data: Data,
     /// The hosts.
     pub hosts: Hosts,
+    /// What next starts would take.
+    pub versions: Versions,
+    /// Pools that are brought to it.
+    pub rollouts: Rollouts,
     /// How machines become hosts.
     pub enrolments: Enrolments,
     /// Rights to connect.

@@ -1,6 +1,6 @@
 //! Pools.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use rolltop_proto::{egress::Egress, limits::bad_rates, v1};
 
@@ -20,6 +20,12 @@ use crate::{
 ///
 /// 16 TiB: the largest ext4 with blocks of 4 KiB.
 const OVERLAY_MIB: std::ops::RangeInclusive<i64> = 64..=1 << 24;
+/// Less, and nothing comes up.
+pub(super) const LEAST_MEMORY_MIB: i64 = 16;
+/// As above.
+pub(super) const LEAST_CPU_MILLIS: i64 = 10;
+/// As above.
+pub(super) const LEAST_PIDS: i64 = 16;
 /// Of a time limit.
 const SPANS_MS: std::ops::RangeInclusive<u64> = 1_000..=365 * 24 * 3_600_000;
 /// Longest text for people, bytes.
@@ -48,8 +54,11 @@ impl Api {
             .iter()
             .map(|stored| &stored.record)
             .filter(|pool| request.all || pool.admits(caller.name(), &groups));
+        let ages = if sees_all { self.versions.ages() } else { BTreeMap::new() };
         let told = open.map(|pool| {
             let mut told = convert::pool(pool);
+            let of_pool = ages.get(&pool.name).copied().unwrap_or_default();
+            (told.running, told.behind) = (of_pool.running, of_pool.behind);
             told.warm_ready = ready.get(&pool.name).copied().unwrap_or(0);
             if sees_all && told.warm_ready < told.warm {
                 told.warm_problem = self.desktops.warm_problem(&pool.name).unwrap_or_default();
@@ -84,8 +93,7 @@ impl Api {
         let store = self.store.as_ref();
         let unknown = || DesktopError::UnknownPool(name.clone());
         let pool = state::read::<PoolRecord>(store, &key).await?.ok_or_else(unknown)?;
-        let desktops =
-            state::list::<DesktopRecord>(store, &format!("{}{name}/", keys::DESKTOPS)).await?;
+        let desktops = state::list::<DesktopRecord>(store, &keys::desktops_of(&name)).await?;
         let living =
             desktops.iter().filter(|desktop| desktop.record.state.holds_capacity()).count();
         if living > 0 {
@@ -98,7 +106,8 @@ impl Api {
                 Transaction::new()
                     .unchanged(&key, pool.revision)
                     .delete(&key)
-                    .delete(keys::pool_use(&name)),
+                    .delete(keys::pool_use(&name))
+                    .delete(keys::rollout(&name)),
             )
             .await?
         {
@@ -268,16 +277,15 @@ fn is_plain_path(path: &str) -> bool {
         && parts.is_some_and(|mut parts| parts.all(|part| !matches!(part, "" | "." | "..")))
 }
 
-/// 0, or enough to come up with at all.
 fn limits(limits: &v1::Limits) -> Result<LimitsRecord, BadField> {
     if let Some(bad) = bad_rates(limits).next() {
         let wanted = format!("0 for no limit, or {} to {}", bad.least, bad.most);
         return Err(BadField::new(bad.field, &bad.value.to_string(), wanted));
     }
     Ok(LimitsRecord {
-        memory_mib: limit("pool.limits.memory_mib", limits.memory_mib, 16)?,
-        cpu_millis: limit("pool.limits.cpu_millis", limits.cpu_millis, 10)?,
-        pids: limit("pool.limits.pids", limits.pids, 16)?,
+        memory_mib: limit("pool.limits.memory_mib", limits.memory_mib, LEAST_MEMORY_MIB)?,
+        cpu_millis: limit("pool.limits.cpu_millis", limits.cpu_millis, LEAST_CPU_MILLIS)?,
+        pids: limit("pool.limits.pids", limits.pids, LEAST_PIDS)?,
         network_down_bits: limits.network_down_bits,
         network_up_bits: limits.network_up_bits,
         disk_read_bytes: limits.disk_read_bytes,
@@ -286,7 +294,8 @@ fn limits(limits: &v1::Limits) -> Result<LimitsRecord, BadField> {
     })
 }
 
-fn limit(field: &'static str, value: i64, least: i64) -> Result<i64, BadField> {
+/// 0, or enough to come up with at all.
+pub(super) fn limit(field: &'static str, value: i64, least: i64) -> Result<i64, BadField> {
     const MOST: i64 = 1 << 30;
     if value == 0 || (least..=MOST).contains(&value) {
         return Ok(value);

@@ -95,6 +95,27 @@ impl Broker for Api {
         attempt.answer(done)
     }
 
+    async fn set_desktop_limits(
+        &self,
+        request: Request<v1::SetDesktopLimitsRequest>,
+    ) -> Answer<v1::Desktop> {
+        let asked = request.get_ref();
+        let on = On::Own("desktop", &asked.desktop);
+        let mut attempt = self.attempt(&request, Act::SetDesktopLimits, on).await?;
+        let limits = [
+            ("memory_mib", asked.memory_mib),
+            ("cpu_millis", asked.cpu_millis),
+            ("pids", asked.pids),
+        ];
+        for (name, value) in limits {
+            if let Some(value) = value {
+                attempt = attempt.detail(name, value);
+            }
+        }
+        let done = self.set_desktop_limits_call(attempt.caller(), asked).await;
+        attempt.answer(done)
+    }
+
     async fn open_connection(
         &self,
         request: Request<v1::OpenConnectionRequest>,

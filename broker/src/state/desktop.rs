@@ -235,6 +235,9 @@ pub struct DesktopRecord {
     /// When a time limit of its pool will end it, as its user was told.
     #[serde(default)]
     pub expiry: Option<ExpiryRecord>,
+    /// When a roll-out will end it for another version, as its user was told.
+    #[serde(default)]
+    pub renewal: Option<EndsRecord>,
     /// Who sat at it last.
     #[serde(default)]
     pub seat: SeatRecord,
@@ -272,11 +275,17 @@ impl Record for DesktopRecord {}
 // === impl DesktopRecord ===
 
 impl DesktopRecord {
+    /// Whether it writes to what outlives it on its host's own disk.
+    pub fn keeps_data(&self) -> bool {
+        !self.overlay.is_empty() || matches!(self.home, Some(HomeUse::Volume { .. }))
+    }
+
     /// When it will be ended and why, by what comes first.
     pub fn foreseen_end(&self) -> Option<EndsRecord> {
         let expiry = self.expiry.as_ref();
         let expiry = expiry.map(|told| EndsRecord { at: told.at, because: told.because.clone() });
-        [self.ends.clone(), expiry].into_iter().flatten().min_by_key(|ends| ends.at)
+        let all = [self.ends.clone(), expiry, self.renewal.clone()];
+        all.into_iter().flatten().min_by_key(|ends| ends.at)
     }
 }
 

@@ -28,6 +28,8 @@ pub const SIGHTINGS: &str = "sighting/";
 pub const HELD: &str = "held/";
 /// What is claimed on every host.
 pub const CAPACITIES: &str = "capacity/";
+/// Every pool's last roll-out.
+pub const ROLLOUTS: &str = "rollout/";
 /// How many desktops every pool has.
 pub const POOL_USES: &str = "pool-use/";
 /// Every desktop.
@@ -244,6 +246,21 @@ pub fn held_by(host: &HostName) -> String {
 /// A number a lost host may still use.
 pub fn held(host: &HostName, number: u32) -> String {
     format!("{HELD}{host}/{number:010}")
+}
+
+/// A pool's last roll-out.
+pub fn rollout(name: &PoolName) -> String {
+    format!("{ROLLOUTS}{name}")
+}
+
+/// All desktops of a pool.
+pub fn desktops_of(pool: &PoolName) -> String {
+    format!("{DESKTOPS}{pool}/")
+}
+
+/// Who looks at the desktops of a pool.
+pub fn viewers_of(pool: &PoolName) -> String {
+    format!("{VIEWERS}{pool}/")
 }
 
 /// How many desktops a pool has.

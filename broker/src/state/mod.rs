@@ -7,6 +7,7 @@ mod host_policy;
 mod hosts;
 pub mod keys;
 mod records;
+mod rollout;
 mod time;
 mod warm;
 
@@ -26,6 +27,12 @@ pub use records::{
     PoolUseRecord, ProgramRecord, Role, SentAwayRecord, ServerCertificate, SessionRecord,
     SignInRecord, Source, StorageRecord, TicketRecord, UserRecord, ViewerRecord, WorkKind,
     WorkRecord,
+};
+#[cfg(test)]
+pub(crate) use rollout::tests::rollout as rollout_for_tests;
+pub use rollout::{
+    AgainRecord, Batch, FailedRecord, IllegalRollout, RestartRecord, RolloutEvent, RolloutRecord,
+    RolloutSettings, RolloutState,
 };
 pub use time::{ExpiryRecord, SeatRecord, TimeLimit, TimeLimits};
 pub use warm::{Recipe, WarmRecord, WarmState};

@@ -23,6 +23,7 @@ mod metrics;
 mod oidc;
 mod people;
 mod restore;
+mod rollout;
 mod second_factor;
 mod sessions;
 mod sign_in;

@@ -66,6 +66,12 @@ async fn starts_connections_hosts_and_the_store_are_told() {
         (value(&now, "rolltop_broker_desktops{state=\"running\"}") == 1.0).then_some(())
     })
     .await;
+    house.agent.script.publish("2", "stable");
+    loop_until("it is behind", async || {
+        let now = read(&house).await;
+        (value(&now, "rolltop_broker_desktops_behind{pool=\"demo\"}") == 1.0).then_some(())
+    })
+    .await;
     socket.send(Message::Close(None)).await;
     loop_until("the connection's end is counted", async || {
         let now = read(&house).await;

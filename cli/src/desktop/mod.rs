@@ -2,6 +2,7 @@
 
 mod copy;
 mod exec;
+mod limits;
 mod logs;
 mod session;
 mod shell;
@@ -73,6 +74,8 @@ pub(crate) enum Command {
         /// "pool/user", or "pool" for your own
         id: String,
     },
+    /// Change what a running desktop may use, for its life; for operators
+    Limits(limits::Limits),
     /// Run a command in a desktop
     Exec(exec::Exec),
     /// Open a shell in a desktop
@@ -110,6 +113,7 @@ impl Command {
             Self::Restart { id } => restart(app, id).await?,
             Self::Freeze { id } => freeze(app, id).await?,
             Self::Thaw { id } => thaw(app, id).await?,
+            Self::Limits(limits) => limits.run(app).await?,
             Self::Exec(exec) => return exec.run(app).await,
             Self::Shell(shell) => return shell.run(app).await,
             Self::Stats(stats) => return stats.run(app).await,

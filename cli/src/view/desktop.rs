@@ -30,6 +30,8 @@ pub(crate) struct DesktopView {
     epoch: u64,
     image: Option<String>,
     version: Option<String>,
+    behind: bool,
+    next_version: Option<String>,
     mac: Option<String>,
     pub(crate) ip: Option<String>,
     started_at: Option<String>,
@@ -118,6 +120,7 @@ impl View for DesktopList {
                 Column::Left("DESKTOP"),
                 Column::Left("STATE"),
                 Column::Left("HOST"),
+                Column::Left("VERSION"),
                 Column::Left("ADDRESS"),
                 Column::Right("MEMORY"),
                 Column::Right("DISK"),
@@ -134,6 +137,7 @@ impl View for DesktopList {
                 plain(desktop.id.clone()),
                 (desktop.tone, desktop.state.to_owned()),
                 plain(or_empty(desktop.host.as_ref())),
+                desktop.version_cell(),
                 plain(or_empty(desktop.ip.as_ref())),
                 plain(memory.unwrap_or_default()),
                 plain(disk.unwrap_or_default()),
@@ -200,8 +204,24 @@ impl View for DesktopView {
 }
 
 impl DesktopView {
+    pub(crate) fn limits_sentence(&self) -> String {
+        let limits = self.limits.as_ref().map(LimitsView::sentence);
+        limits.filter(|limits| limits != "none").unwrap_or_else(|| "as much as there is".to_owned())
+    }
+
+    /// "v1 -> v2": what runs, and what its next start would take.
+    fn version_cell(&self) -> (Tone, String) {
+        let version = or_empty(self.version.as_ref());
+        match (self.behind, &self.next_version) {
+            (false, _) => (Tone::Normal, version),
+            (true, Some(next)) => (Tone::Busy, format!("{version} -> {next}")),
+            (true, None) => (Tone::Busy, format!("{version} (behind)")),
+        }
+    }
+
     fn image_and_version(&self) -> String {
         match (&self.image, &self.version) {
+            (Some(image), Some(_)) if self.behind => format!("{image} ({})", self.version_cell().1),
             (Some(image), Some(version)) => format!("{image} ({version})"),
             (image, version) => or_empty(image.as_ref().or(version.as_ref())),
         }
@@ -253,6 +273,8 @@ impl From<Desktop> for DesktopView {
             host: some(&desktop.host),
             image: some(&desktop.image),
             version: some(&desktop.version),
+            behind: desktop.behind,
+            next_version: some(&desktop.next_version),
             mac: some(&desktop.mac),
             ip: some(&desktop.ip),
             end_reason: some(&desktop.end_reason),

@@ -82,6 +82,8 @@ fn json_of_a_running_desktop() {
             "epoch": 2,
             "image": "demo:stable",
             "version": "v1",
+            "behind": false,
+            "next_version": null,
             "mac": "54:52:00:00:00:04",
             "ip": "10.77.0.4",
             "started_at": "2026-01-02T02:59:05Z",
@@ -118,10 +120,15 @@ fn a_list_for_people() {
     let list: DesktopList = [running(), failed()].into_iter().collect();
     assert_eq!(
         list.text(look()),
-        "DESKTOP   STATE    HOST    ADDRESS      MEMORY     DISK  STARTED    VIEWED FROM\n\
-         demo/ada  running  host-1  10.77.0.4  80.0 MiB  3.0 MiB  5 min ago  192.0.2.7\n\
-         demo/bob  failed   -       -                 -        -  -          -\n"
+        "DESKTOP   STATE    HOST    VERSION  ADDRESS      MEMORY     DISK  STARTED    VIEWED FROM\n\
+         demo/ada  running  host-1  v1       10.77.0.4  80.0 MiB  3.0 MiB  5 min ago  192.0.2.7\n\
+         demo/bob  failed   -       -        -                 -        -  -          -\n"
     );
+    let behind = Desktop { behind: true, next_version: "v2".into(), ..running() };
+    let one = DesktopView::from(behind.clone()).text(look());
+    assert!(one.contains("demo:stable (v1 -> v2)\n"), "{one}");
+    let list: DesktopList = [behind].into_iter().collect();
+    assert!(list.text(look()).contains("v1 -> v2"));
     let empty: DesktopList = [].into_iter().collect();
     assert_eq!(empty.text(look()), "no desktops\n");
 }

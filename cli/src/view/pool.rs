@@ -33,6 +33,8 @@ pub(crate) struct PoolView {
     max_desktops: Option<u32>,
     closed: Option<String>,
     warm: WarmView,
+    running: u32,
+    behind: u32,
 }
 
 /// Seconds; null: none.
@@ -92,6 +94,8 @@ impl From<Pool> for PoolView {
             time_limits: pool.time_limits.map(TimeLimitsView::from).unwrap_or_default(),
             max_desktops: Some(pool.max_desktops).filter(|most| *most > 0),
             closed: some(&pool.closed),
+            running: pool.running,
+            behind: pool.behind,
             warm: WarmView {
                 wanted: pool.warm,
                 ready: pool.warm_ready,
@@ -232,6 +236,7 @@ impl View for PoolView {
             )
             .field("closed", or_empty(self.closed.as_ref()))
             .field("warm", self.warm.sentence())
+            .field("running", self.running_sentence())
             .field("limits", self.limits_sentence())
             .field("runtime", or_empty(self.runtime.as_ref()))
             .field("users", users);
@@ -284,6 +289,13 @@ impl PoolView {
         if self.egress.is_empty() { "open".to_owned() } else { self.egress.join(", ") }
     }
 
+    fn running_sentence(&self) -> String {
+        match self.behind {
+            0 => self.running.to_string(),
+            behind => format!("{}, {behind} of them behind", self.running),
+        }
+    }
+
     fn limits_sentence(&self) -> String {
         self.limits.as_ref().map_or_else(|| "none".to_owned(), LimitsView::sentence)
     }
@@ -314,6 +326,8 @@ mod tests {
             }),
             warm: 3,
             warm_ready: 1,
+            running: 4,
+            behind: 3,
             ..Pool::default()
         }
     }
@@ -348,6 +362,8 @@ mod tests {
                 "max_desktops": null,
                 "closed": null,
                 "warm": {"wanted": 3, "ready": 1, "problem": null},
+                "running": 4,
+                "behind": 3,
             })
         );
     }
@@ -365,6 +381,7 @@ mod tests {
         assert!(one.contains("30min unused; told 5min before\n"), "{one}");
         assert!(one.contains("everyone who can sign in\n"), "{one}");
         assert!(one.contains("warm           1 of 3 ready\n"), "{one}");
+        assert!(one.contains("running        4, 3 of them behind\n"), "{one}");
         let warm_problem = "no room".to_owned();
         let short = PoolView::from(Pool { warm_problem, ..sample() }).text(look());
         assert!(short.contains("1 of 3 ready: no room\n"), "{short}");

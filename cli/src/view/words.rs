@@ -1,7 +1,7 @@
 //! The words for the contract's enums. A number that this version does not
 //! know reads as "unknown".
 
-use rolltop_proto::v1::{DesktopState, DisplayProtocol, HostState, Phase, Role};
+use rolltop_proto::v1::{DesktopState, DisplayProtocol, HostState, Phase, Role, RolloutState};
 
 use crate::output::Tone;
 
@@ -43,6 +43,17 @@ pub(super) fn host_state(number: i32) -> (&'static str, Tone) {
     }
 }
 
+pub(super) fn rollout_state(number: i32) -> (&'static str, Tone) {
+    match RolloutState::try_from(number).unwrap_or_default() {
+        RolloutState::Unspecified => ("unknown", Tone::Faint),
+        RolloutState::Running => ("running", Tone::Busy),
+        RolloutState::Paused => ("paused", Tone::Normal),
+        RolloutState::Halted => ("halted", Tone::Bad),
+        RolloutState::Done => ("done", Tone::Good),
+        RolloutState::Cancelled => ("cancelled", Tone::Faint),
+    }
+}
+
 pub(super) fn role(number: i32) -> &'static str {
     match Role::try_from(number).unwrap_or_default() {
         Role::Unspecified => "unknown",
@@ -69,6 +80,7 @@ mod tests {
         assert_eq!(phase_word(99), "unknown");
         assert_eq!(desktop_state(-1).0, "unknown");
         assert_eq!(host_state(99).0, "unknown");
+        assert_eq!(rollout_state(99).0, "unknown");
         assert_eq!(role(99), "unknown");
         assert_eq!(display(99), "unknown");
     }

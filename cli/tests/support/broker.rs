@@ -320,6 +320,22 @@ macro_rules! unused {
                 Ok(Response::new(desktop(&id, api::DesktopState::Frozen)))
             }
 
+            async fn set_desktop_limits(
+                &self,
+                request: Request<api::SetDesktopLimitsRequest>,
+            ) -> Answer<api::Desktop> {
+                signed_in(&request)?;
+                let request = request.into_inner();
+                let limits = api::Limits {
+                    memory_mib: request.memory_mib.unwrap_or(512),
+                    cpu_millis: request.cpu_millis.unwrap_or(1000),
+                    pids: request.pids.unwrap_or(100),
+                    ..api::Limits::default()
+                };
+                let desktop = desktop(&request.desktop, api::DesktopState::Running);
+                Ok(Response::new(api::Desktop { limits: Some(limits), ..desktop }))
+            }
+
             async fn thaw_desktop(
                 &self,
                 request: Request<api::ThawDesktopRequest>,

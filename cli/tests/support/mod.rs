@@ -12,6 +12,7 @@
 mod broker;
 mod local;
 mod pty;
+mod rollouts;
 mod storage;
 
 use std::{
@@ -21,7 +22,9 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use rolltop_proto::v1::{broker_server::BrokerServer, storage_server::StorageServer};
+use rolltop_proto::v1::{
+    broker_server::BrokerServer, rollouts_server::RolloutsServer, storage_server::StorageServer,
+};
 use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpListener, runtime::Runtime};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -53,6 +56,7 @@ impl Rig {
             .tls_config(ServerTlsConfig::new().identity(identity))
             .unwrap()
             .add_service(StorageServer::new(broker::Scripted))
+            .add_service(RolloutsServer::new(broker::Scripted))
             .add_service(BrokerServer::new(broker::Scripted))
             .serve_with_incoming(TcpListenerStream::new(listener));
         runtime.spawn(server);

@@ -1,9 +1,10 @@
 //! A host: what it is, has and does. It outlives its agent.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -48,6 +49,10 @@ pub struct Host {
     pub images: Mutex<Vec<ImageVersion>>,
     /// What it does with the next starts.
     pub behaviour: Mutex<Behaviour>,
+    /// Starts of these versions end with a desktop that FAILED.
+    pub broken: Mutex<BTreeMap<String, Failure>>,
+    /// Desktops use so much memory, MiB: less cannot be their limit.
+    pub memory_in_use_mib: AtomicI64,
     /// How long that takes.
     pub pace: Mutex<Pace>,
     /// Every start that reached it.
@@ -84,6 +89,8 @@ impl Host {
             facts: Mutex::new(facts),
             images: Mutex::new(vec![demo]),
             behaviour: Mutex::new(Behaviour::Run),
+            broken: Mutex::default(),
+            memory_in_use_mib: AtomicI64::new(0),
             pace: Mutex::default(),
             requests: Mutex::default(),
             assignments: Mutex::default(),
@@ -96,6 +103,23 @@ impl Host {
     /// Does this with the next starts.
     pub fn behave(&self, behaviour: Behaviour) {
         *lock(&self.behaviour) = behaviour;
+    }
+
+    /// Publishes a version of the image "demo", and lets the tag point at it; or
+    /// lets the tag point at one that is there.
+    pub fn publish(&self, version: &str, tag: &str) {
+        let mut images = lock(&self.images);
+        images.iter_mut().for_each(|known| known.tags.retain(|known| known != tag));
+        let is_it = |known: &&mut ImageVersion| known.image == "demo" && known.version == version;
+        match images.iter_mut().find(is_it) {
+            Some(known) => known.tags.push(tag.into()),
+            None => images.push(ImageVersion {
+                image: "demo".into(),
+                version: version.into(),
+                tags: vec![tag.into()],
+                ..Default::default()
+            }),
+        }
     }
 
     /// How many starts have reached it, repeated ones included.

@@ -1,6 +1,6 @@
 //! The host agent's calls.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use futures_util::{StreamExt as _, stream, stream::BoxStream};
 use rolltop_proto::v1::{
@@ -136,9 +136,19 @@ impl HostAgent for Service {
 
     async fn set_desktop_limits(
         &self,
-        _: Request<v1::SetHostDesktopLimitsRequest>,
+        request: Request<v1::SetHostDesktopLimitsRequest>,
     ) -> Result<Response<HostDesktop>, Status> {
-        Err(no_processes())
+        let v1::SetHostDesktopLimitsRequest { number, epoch, limits } = request.into_inner();
+        let limits = limits.unwrap_or_default();
+        let in_use = self.0.memory_in_use_mib.load(Ordering::SeqCst);
+        if (1..in_use).contains(&limits.memory_mib) {
+            let text = format!("it uses {in_use} MiB, and no more can be taken back");
+            return Err(refuse(Code::FailedPrecondition, "LIMIT_IN_USE", text));
+        }
+        let mut table = self.0.table();
+        let there = table.fenced(number, epoch)?;
+        table.change(number, there.epoch, |told| told.desktop.limits = Some(limits));
+        table.fenced(number, epoch).map(Response::new)
     }
 
     async fn get_desktop(

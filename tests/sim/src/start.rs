@@ -40,7 +40,9 @@ impl Host {
             return Ok(life);
         }
         let behaviour = lock(&self.behaviour).clone();
+        let broken = lock(&self.broken).get(&planned.version).cloned();
         let failure = match behaviour {
+            _ if broken.is_some() => broken,
             Behaviour::Run => None,
             Behaviour::Fail(failure) => Some(failure),
             Behaviour::Refuse(status) => return Err(status),

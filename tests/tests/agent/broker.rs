@@ -5,8 +5,8 @@ use std::{fs, time::Duration};
 use anyhow::{Context as _, bail, ensure};
 use rolltop_proto::v1::{
     Desktop, DesktopState, FreezeDesktopRequest, HostState, ListDesktopsRequest,
-    ListHostDesktopsRequest, ListHostsRequest, StartDesktopRequest, StopDesktopRequest,
-    ThawDesktopRequest, start_desktop_response::Message,
+    ListHostDesktopsRequest, ListHostsRequest, SetDesktopLimitsRequest, StartDesktopRequest,
+    StopDesktopRequest, ThawDesktopRequest, start_desktop_response::Message,
 };
 use rolltop_tests::{
     agent::{Agent, Settings},
@@ -146,6 +146,13 @@ pub(crate) async fn an_operator_freezes_and_thaws(stage: &Stage) -> anyhow::Resu
     let request = house.anna.ask(ThawDesktopRequest { desktop: "demo/anna".into() });
     let thawed = house.anna.client.thaw_desktop(request).await?.into_inner();
     ensure!(thawed.state() == DesktopState::Running, "{thawed:?}");
+    let (desktop_id, pids) = ("demo/anna".to_owned(), Some(300));
+    let request = SetDesktopLimitsRequest { desktop: desktop_id, pids, ..Default::default() };
+    let request = house.anna.ask(request);
+    let limited = house.anna.client.set_desktop_limits(request).await?.into_inner();
+    let there = get(&mut house.agent.api().await?, desktop.number).await?;
+    let limits = limited.limits.context("its limits")?;
+    ensure!(limits.pids == 300 && there.limits == Some(limits), "{limited:?}, {there:?}");
     shell(&mut house.agent.api().await?, desktop.number, "true").await?;
     stop(&mut house.anna, "demo").await?;
     house.close().await

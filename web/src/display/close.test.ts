@@ -35,6 +35,7 @@ test("why a session ended", () => {
       "The desktop ran out of memory: its limit is 200 MiB.",
     ],
     ["IDLE_LIMIT", "This desktop was closed, because nobody had used it for long."],
+    ["IMAGE_UPDATE", "This desktop was closed for another version of it."],
     ["SOME_NEW_WORD", "The session ended (some new word)."],
     ["stopped by an operator", "Stopped by an operator."],
   ];

@@ -53,6 +53,7 @@ const END_MESSAGES = new Map([
   ["IDLE_LIMIT", "This desktop was closed, because nobody had used it for long."],
   ["DISCONNECTED_LIMIT", "This desktop was closed, because nobody had been connected to it for long."],
   ["TIME_LIMIT", "This desktop was closed: it has run for as long as it may."],
+  ["IMAGE_UPDATE", "This desktop was closed for another version of it."],
   ["INIT_EXITED", "This desktop shut itself down."],
   ["OUT_OF_MEMORY", "This desktop ran out of memory."],
   ["SESSION_FAILED", "The session broke."],

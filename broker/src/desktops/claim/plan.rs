@@ -126,6 +126,7 @@ impl Desktops {
             warm_epoch: 0,
             ends: None,
             expiry: None,
+            renewal: None,
             seat: SeatRecord::default(),
             notice: None,
         }

@@ -124,6 +124,7 @@ impl Desktops {
                     continue;
                 }
                 DesktopError::PoolFull { .. } => prefixes.push(keys::POOL_USES),
+                DesktopError::LimitsTooLarge { .. } => prefixes.push(keys::CAPACITIES),
                 DesktopError::NoRoom(no_room) => {
                     prefixes.push(keys::CAPACITIES);
                     let mut reasons = no_room.0.iter().flat_map(|(_, reasons)| reasons);
