@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{makedev, stat, statvfs};
 
-use crate::close::LOOP_MAJOR;
+use crate::close::{LOOP_MAJOR, own_device};
+use crate::layout::DISK;
 use crate::live::loop_of;
 use crate::mountinfo::{MountInfoError, mounts};
 use crate::overlay_file::{OverlayKind, OverlayUsage, SpaceInside};
@@ -24,25 +25,50 @@ pub(crate) struct Mounted(HashMap<u32, PathBuf>);
 // === impl Overlays ===
 
 impl Overlays {
-    /// What an overlay takes. While it is in use this reads the mount table; for
-    /// many at once, [`list`](Self::list) does so once.
+    /// What an overlay takes. While it is in use this looks at all loop devices
+    /// and reads the mount table; for many at once, [`list`](Self::list) does so
+    /// once, and for one that is known to be open there is
+    /// [`usage_in`](Self::usage_in).
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or the step that failed.
     pub fn usage(&self, kind: &OverlayKind) -> Result<OverlayUsage, StoreError> {
-        let path = self.places.overlay(kind);
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(StoreError::NotFound(kind.clone()));
-            }
-            other => other.step("open", &path)?,
-        };
+        let (path, file) = self.file_of(kind)?;
         let device = loop_of(&path)?;
         let mounted = match device {
             Some(_) => Mounted::read()?,
             None => Mounted(HashMap::new()),
         };
         Ok(usage_of(&file, &path, device, &mounted)?)
+    }
+
+    /// What an overlay takes that is open in `mount_dir`: however many others
+    /// there are, it takes no longer.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or the step that failed.
+    pub fn usage_in(
+        &self,
+        kind: &OverlayKind,
+        mount_dir: &Path,
+    ) -> Result<OverlayUsage, StoreError> {
+        let (path, file) = self.file_of(kind)?;
+        let device = own_device(mount_dir)?;
+        let mounted = device.map(|number| (number, mount_dir.join(DISK)));
+        Ok(usage_of(&file, &path, device, &Mounted(mounted.into_iter().collect()))?)
+    }
+
+    fn file_of(&self, kind: &OverlayKind) -> Result<(PathBuf, File), StoreError> {
+        let path = self.places.overlay(kind);
+        match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(StoreError::NotFound(kind.clone()))
+            }
+            other => {
+                let file = other.step("open", &path)?;
+                Ok((path, file))
+            }
+        }
     }
 }
 

@@ -142,6 +142,8 @@ fn usage_tells_what_is_inside_mounted_or_not() {
         assert!((20 << 20..22 << 20).contains(&inside.used_bytes), "{inside:?}");
         assert!(live.allocated_bytes > 20 << 20);
         assert_eq!(overlays.list().unwrap()[0].usage.inside, Some(inside));
+        let mounts = opened.root.parent().unwrap();
+        assert_eq!(overlays.usage_in(&desk, mounts).unwrap().inside, Some(inside));
         host.close(1);
         let closed = overlays.usage(&desk).unwrap().inside.unwrap();
         assert!(closed.used_bytes.abs_diff(inside.used_bytes) < 1 << 20, "{closed:?} {inside:?}");

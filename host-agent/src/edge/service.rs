@@ -283,10 +283,11 @@ impl Service {
             // Never closed.
             let thread = MEASURING.acquire().await.ok();
             blocking(move || {
+                let open = host.paths.desktop(number).mounts();
                 let measured = Measured {
                     // Gone in the meantime: then there is nothing to tell.
                     usage: host.cgroup(number).and_then(|group| group.usage()).ok(),
-                    overlay: overlays.and_then(|overlays| overlays.usage(&overlay).ok()),
+                    overlay: overlays.and_then(|overlays| overlays.usage_in(&overlay, &open).ok()),
                 };
                 drop(thread);
                 measured

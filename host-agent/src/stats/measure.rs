@@ -47,9 +47,10 @@ pub async fn measure(host: &Arc<Host>, view: &View) -> Result<Stats, CgroupError
     let overlays = host.keep.of(&overlay).await.inspect_err(|error| {
         tracing::debug!(%error, "what an overlay takes cannot be told");
     });
+    let open = host.paths.desktop(number).mounts();
     let local = blocking(move || {
         let disk = overlays.ok().and_then(|overlays| {
-            let usage = overlays.usage(&overlay).inspect_err(|error| {
+            let usage = overlays.usage_in(&overlay, &open).inspect_err(|error| {
                 tracing::debug!(%error, "what an overlay takes cannot be told");
             });
             usage.ok()
