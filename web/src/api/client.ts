@@ -4,6 +4,7 @@ import { Audit } from "../gen/rolltop/v1/audit_pb";
 import { Broker } from "../gen/rolltop/v1/broker_pb";
 import { Hosts } from "../gen/rolltop/v1/hosts_pb";
 import { People } from "../gen/rolltop/v1/people_pb";
+import { Rollouts } from "../gen/rolltop/v1/rollouts_pb";
 import { Sessions } from "../gen/rolltop/v1/sessions_pb";
 import { SignInWays } from "../gen/rolltop/v1/sign_in_pb";
 import { Stats } from "../gen/rolltop/v1/stats_pb";
@@ -23,6 +24,7 @@ export interface OperatorClients {
   readonly audit: Client<typeof Audit>;
   readonly hosts: Client<typeof Hosts>;
   readonly people: PeopleClient;
+  readonly rollouts: Client<typeof Rollouts>;
   readonly sessions: Client<typeof Sessions>;
   readonly stats: Client<typeof Stats>;
   readonly storage: Client<typeof Storage>;
@@ -53,6 +55,7 @@ export function operatorClientsAt(origin: string): OperatorClients {
     audit: createClient(Audit, transport),
     hosts: createClient(Hosts, transport),
     people: createClient(People, transport),
+    rollouts: createClient(Rollouts, transport),
     sessions: createClient(Sessions, transport),
     stats: createClient(Stats, transport),
     storage: createClient(Storage, transport),

@@ -13,6 +13,7 @@ import { ErrorNotice } from "../../ui/notice";
 import { useAct } from "../data";
 import { Facts, State } from "../../ui/parts";
 import { Explanation } from "./explanation";
+import { DesktopLimits } from "./desktop-limits";
 import { LiveStats, LogTail } from "./desktop-live";
 
 type Asking = "stop" | "restart" | undefined;
@@ -20,7 +21,7 @@ type Asking = "stop" | "restart" | undefined;
 /** One desktop of somebody's: what it does, and what can be done about it. */
 export function DesktopDialog({ desktop, onClose }: { desktop: Desktop; onClose: () => void }): VNode {
   const { broker } = useSession();
-  const { busy, message, act } = useAct();
+  const { busy, message, act, say } = useAct();
   const [asking, setAsking] = useState<Asking>();
   const [more, setMore] = useState<"log" | "placement">();
   const now = useNow(10_000);
@@ -69,6 +70,14 @@ export function DesktopDialog({ desktop, onClose }: { desktop: Desktop; onClose:
             ["Overlay", desktop.overlay?.name],
           ]}
         />
+        {desktop.behind && (
+          <p class="notice" data-testid="desktop-behind">
+            {desktop.nextVersion === ""
+              ? "It runs another version than its pool names now, which its host has not got."
+              : `Its next start takes version ${desktop.nextVersion}.`}
+          </p>
+        )}
+        {(running || frozen) && <DesktopLimits desktop={desktop} busy={busy} act={act} say={say} />}
         {running && <LiveStats desktop={id} />}
         <div class="actions">
           <button type="button" class="button button-small" aria-pressed={more === "log"} disabled={!running} onClick={() => toggle("log")}>

@@ -26,7 +26,10 @@ export function DesktopsPage(): VNode {
           { title: "Desktop", value: ({ id }) => id, show: ({ id }) => <RowName name={id} onOpen={() => setOpenId(id)} /> },
           { title: "State", value: ({ state }) => stateLook(state).label, show: ({ state }) => <State look={stateLook(state)} /> },
           { title: "Host", value: ({ host }) => host },
-          { title: "Image", value: ({ image, version }) => (version === "" ? image : `${image} (${version})`) },
+          {
+            title: "Image",
+            value: ({ image, version, behind }) => `${version === "" ? image : `${image} (${version})`}${behind ? ", behind" : ""}`,
+          },
           { title: "Address", value: ({ ip }) => ip },
           {
             title: "Memory",

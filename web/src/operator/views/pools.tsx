@@ -1,35 +1,51 @@
 import type { VNode } from "preact";
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { useListed } from "../../act";
 import type { Pool } from "../../gen/rolltop/v1/broker_pb";
+import type { Rollout } from "../../gen/rolltop/v1/rollouts_pb";
 import { formatBytes } from "../../model/format";
 import { useSession } from "../../session";
 import { Confirm, Dialog } from "../../ui/dialog";
 import { ErrorNotice } from "../../ui/notice";
-import { RowName } from "../../ui/parts";
-import { useAct, useCluster } from "../data";
+import { RowName, State } from "../../ui/parts";
+import { useAct, useCluster, useFeed } from "../data";
 import { openTo } from "../model/groups";
+import { NO_DESKTOPS, type PoolCount, countedByPool, isUnderWay, rolloutLook } from "../model/rollouts";
 import { Grid } from "../ui/grid";
 import { Explanation } from "./explanation";
 import { PoolForm } from "./pool-form";
+import { RolloutDialog } from "./rollout-dialog";
 
 const EVERY_MS = 10_000;
+const ROLLOUTS_AGAIN_MS = 300_000;
 const MIB = 1024n * 1024n;
 
 type Open =
   | { readonly kind: "new" }
-  | { readonly kind: "edit" | "delete" | "explain"; readonly pool: Pool };
+  | { readonly kind: "edit" | "delete" | "explain" | "rollout"; readonly pool: Pool };
 
 /** All pools, and what can be done with them. */
 export function PoolsPage(): VNode {
   const { broker } = useSession();
-  const { desktops } = useCluster();
+  const { clients, desktops } = useCluster();
+  const { rows: rollouts, trouble } = useFeed<Rollout>(
+    useMemo(
+      () => ({
+        list: async (signal) => (await clients.rollouts.listRollouts({}, { signal })).rollouts,
+        watch: (signal) => clients.rollouts.watchRollouts({}, { signal }),
+        key: ({ pool }) => pool,
+        stays: () => true,
+        againMs: ROLLOUTS_AGAIN_MS,
+      }),
+      [clients],
+    ),
+  );
   const { listed, message, again } = useListed((signal) => broker.listPools({ all: true }, { signal }), EVERY_MS);
   const { busy, message: refused, act } = useAct();
   const [open, setOpen] = useState<Open>();
   const close = (): void => setOpen(undefined);
-  const inUse = new Map<string, number>();
-  for (const { pool } of desktops?.values() ?? []) inUse.set(pool, (inUse.get(pool) ?? 0) + 1);
+  const counts = countedByPool(desktops?.values() ?? []);
+  const countIn = (name: string): PoolCount => counts.get(name) ?? NO_DESKTOPS;
 
   const remove = async (name: string): Promise<void> => {
     close();
@@ -38,6 +54,7 @@ export function PoolsPage(): VNode {
   return (
     <>
       {message !== "" && <ErrorNotice>{message}</ErrorNotice>}
+      {trouble !== undefined && <ErrorNotice>{trouble.message} Trying again…</ErrorNotice>}
       {refused !== "" && <ErrorNotice>{refused}</ErrorNotice>}
       <Grid
         name="pools"
@@ -48,8 +65,11 @@ export function PoolsPage(): VNode {
           { title: "Pool", value: ({ name }) => name, show: (pool) => <RowName name={pool.name} onOpen={() => setOpen({ kind: "edit", pool })} /> },
           { title: "Title", value: ({ title }) => title },
           { title: "Image", value: ({ image }) => image },
-          { title: "Kept", value: ({ persistent }) => (persistent ? "yes" : "no") },
-          { title: "Disk", value: ({ overlaySizeMib }) => Number(overlaySizeMib), show: ({ overlaySizeMib }) => formatBytes(overlaySizeMib * MIB) },
+          {
+            title: "Disk",
+            value: ({ overlaySizeMib }) => Number(overlaySizeMib),
+            show: ({ overlaySizeMib, persistent }) => `${formatBytes(overlaySizeMib * MIB)}${persistent ? ", kept" : ""}`,
+          },
           {
             title: "Memory",
             value: ({ limits }) => Number(limits?.memoryMib ?? 0n),
@@ -62,11 +82,23 @@ export function PoolsPage(): VNode {
           },
           {
             title: "Desktops",
-            value: ({ name }) => inUse.get(name) ?? 0,
-            show: ({ name, maxDesktops }) => `${inUse.get(name) ?? 0}${maxDesktops === 0 ? "" : ` of ${maxDesktops}`}`,
+            value: ({ name }) => countIn(name).all,
+            show: ({ name, maxDesktops }) => `${countIn(name).all}${maxDesktops === 0 ? "" : ` of ${maxDesktops}`}`,
           },
           {
-            title: "Made ahead",
+            title: "Behind",
+            value: ({ name }) => countIn(name).behind,
+            show: (pool) => (
+              <Behind
+                pool={pool.name}
+                count={countIn(pool.name).behind}
+                rollout={rollouts?.get(pool.name)}
+                onOpen={() => setOpen({ kind: "rollout", pool })}
+              />
+            ),
+          },
+          {
+            title: "Ahead",
             value: ({ warmReady }) => warmReady,
             show: ({ warm, warmReady, warmProblem }) =>
               warm > 0 && <span title={warmProblem}>{`${warmReady} of ${warm}${warmProblem === "" ? "" : " (!)"}`}</span>,
@@ -109,6 +141,9 @@ export function PoolsPage(): VNode {
           onClose={close}
         />
       )}
+      {open?.kind === "rollout" && (
+        <RolloutDialog pool={open.pool} count={countIn(open.pool.name)} rollout={rollouts?.get(open.pool.name)} onChanged={again} onClose={close} />
+      )}
       {open?.kind === "explain" && (
         <Dialog title={`Placement: ${open.pool.name}`} onClose={close}>
           <div class="wide">
@@ -131,5 +166,24 @@ export function PoolsPage(): VNode {
         />
       )}
     </>
+  );
+}
+
+interface BehindProps {
+  pool: string;
+  count: number;
+  rollout: Rollout | undefined;
+  onOpen: () => void;
+}
+
+/** How many desktops of a pool run an earlier version, and what is done about it. */
+function Behind({ pool, count, rollout, onOpen }: BehindProps): VNode {
+  return (
+    <span class="actions">
+      {rollout !== undefined && isUnderWay(rollout) && <State look={rolloutLook(rollout.state)} />}
+      <button type="button" class="row-name" aria-label={`Roll-out of ${pool}: ${count} behind`} data-testid={`pool-${pool}-rollout`} onClick={onOpen}>
+        {count}
+      </button>
+    </span>
   );
 }
