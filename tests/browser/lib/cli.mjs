@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { eventually } from "./eventually.mjs";
 
 /** The command line `rolltop`, signed in as somebody, with files of its own. */
 export class Cli {
@@ -60,7 +61,8 @@ export class Cli {
     await rm(this.#home, { recursive: true, force: true });
   }
 
-  #spawn(args, input, more = {}) {
+  /** Begins a command that somebody talks with. */
+  start(args, more = {}) {
     const { url, ca, cli } = this.#system;
     const env = {
       ...process.env,
@@ -70,17 +72,46 @@ export class Cli {
       XDG_STATE_HOME: this.#home,
       ...more,
     };
-    return new Promise((resolve, reject) => {
-      const child = spawn(cli, args, { env });
-      const out = { stdout: "", stderr: "" };
-      for (const stream of ["stdout", "stderr"]) {
-        child[stream].setEncoding("utf8").on("data", (text) => (out[stream] += text));
-      }
+    return new Talk(spawn(cli, args, { env }));
+  }
+
+  async #spawn(args, input, more = {}) {
+    const talk = this.start(args, more);
+    talk.say(input);
+    return { code: await talk.ended, ...talk.out };
+  }
+}
+
+/** A command that runs. */
+class Talk {
+  out = { stdout: "", stderr: "" };
+  #child;
+
+  constructor(child) {
+    this.#child = child;
+    for (const stream of ["stdout", "stderr"]) {
+      child[stream].setEncoding("utf8").on("data", (text) => (this.out[stream] += text));
+    }
+    /** Its exit code, in the end. */
+    this.ended = new Promise((resolve, reject) => {
       child.on("error", reject);
-      child.on("close", (code) => resolve({ code, ...out }));
-      // A command that does not read its input may end before it is written.
-      child.stdin.on("error", () => {});
-      child.stdin.end(input);
+      child.on("close", resolve);
     });
+    // A command that does not read its input may end before it is written.
+    child.stdin.on("error", () => {});
+  }
+
+  shown() {
+    return this.out.stderr + this.out.stdout;
+  }
+
+  /** What it shows that is like this, once it does. */
+  line(pattern) {
+    return eventually(`${pattern} is shown`, () => pattern.exec(this.shown())?.[0]);
+  }
+
+  /** All that it is ever told. */
+  say(text) {
+    this.#child.stdin.end(text);
   }
 }
