@@ -37,11 +37,17 @@ impl Accounts {
     /// account's: neither matters to who has one.
     pub async fn welcome(&self, person: &Person) -> Result<UserRecord, AccountError> {
         for _ in 0..ATTEMPTS {
+            // Before who it is: an account that this person is just getting is then
+            // seen as theirs, not as somebody else's by their name.
+            let taken = match &person.name {
+                Ok(name) => self.find(name).await?,
+                Err(_) => None,
+            };
             if let (_, Some(user)) = self.seen(&person.identity).await? {
                 return self.settled(user, &person.known).await;
             }
             let name = person.name.clone()?;
-            if let Some(Stored { record, .. }) = self.find(&name).await? {
+            if let Some(Stored { record, .. }) = taken {
                 return Err(AccountError::NameTaken { name, by: record.source });
             }
             let identity = Some(person.identity.clone());
