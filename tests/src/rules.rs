@@ -58,12 +58,13 @@ pub struct Annotations {
 }
 
 /// What PromQL has besides metrics, as far as our rules use it.
-const WORDS: [&str; 13] = [
+const WORDS: [&str; 14] = [
     "and",
     "by",
     "changes",
     "histogram_quantile",
     "increase",
+    "max",
     "min_over_time",
     "on",
     "or",
