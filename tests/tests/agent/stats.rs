@@ -125,13 +125,14 @@ pub(crate) async fn a_sessions_output_is_kept_and_followed(stage: &Stage) -> any
     let image = stage.session("speaks", SPEAKING)?;
     client::start(&mut api, StartHostDesktopRequest { image, ..demo(1) }).await?;
     let say = |text: &str| format!("echo '{text}' > /tmp/say");
-    shell(&mut api, 1, &say("first words")).await?;
-    shell(&mut api, 1, &say("second words")).await?;
     let last = DesktopLogRequest { number: 1, lines: 1, ..Default::default() };
-    eventually("both were said", async || {
-        Ok(read(&mut stats, last.clone()).await? == "second words\n")
-    })
-    .await?;
+    // One after the other: what comes before it has closed the pipe is lost.
+    for words in ["first words", "second words"] {
+        shell(&mut api, 1, &say(words)).await?;
+        let said = format!("{words}\n");
+        eventually("it was said", async || Ok(read(&mut stats, last.clone()).await? == said))
+            .await?;
+    }
     let all = DesktopLogRequest { lines: 0, ..last.clone() };
     ensure!(read(&mut stats, all.clone()).await?.contains("first words\nsecond words\n"));
 
