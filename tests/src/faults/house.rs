@@ -190,7 +190,9 @@ fn elements() -> anyhow::Result<BTreeSet<String>> {
             }
         }
     }
-    found.retain(|element| !element.contains("name_servers"));
+    // What stands as long as the agent does: name servers, the host's addresses.
+    let stands = |element: &str| element.contains("name_servers") || element.starts_with("\"host");
+    found.retain(|element| !stands(element));
     Ok(found)
 }
 
