@@ -10,6 +10,10 @@ mod units;
 
 use crate::{arguments::Tests, counts::Counts, stage::Stage};
 
+/// Those that take five minutes and more.
+const LONGEST: [&str; 2] =
+    ["power::what_was_synced_outlives_a_hundred_cuts", "privileged::overlay-kill"];
+
 type Run = Box<dyn Fn(&mut Stage<'_>) -> anyhow::Result<Counts> + Send>;
 
 /// One case.
@@ -32,7 +36,6 @@ macro_rules! cases {
 
 /// All there are, with these programs.
 pub(crate) fn all(tests: &Tests) -> Vec<Case> {
-    // The longest first: several run at a time.
     let mut cases = cases![
         nfs_root::a_desktop_lives_on_an_erofs_file_on_nfs,
         nfs_store::a_server_that_reboots_is_waited_for,
@@ -58,5 +61,7 @@ pub(crate) fn all(tests: &Tests) -> Vec<Case> {
         machine::guests_reach_each_other_until_a_link_is_cut,
         machine::a_panic_is_told_at_once,
     ]);
+    // Several run at a time, and none should be left to run alone at the end.
+    cases.sort_by_key(|case| !LONGEST.contains(&case.name.as_str()));
     cases
 }
