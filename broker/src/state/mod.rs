@@ -2,17 +2,25 @@
 //! written down. Every value is JSON `{"v": VERSION, "d": {…}}`; a version this
 //! broker does not know is an error, never a guess.
 
+mod cluster;
+mod connections;
 mod desktop;
 mod host_policy;
 mod hosts;
+mod kept;
 pub mod keys;
-mod records;
+mod people;
+mod pools;
 mod rollout;
 mod time;
 mod warm;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use cluster::{
+    CapacityRecord, ClusterCa, CounterRecord, Marker, NumberRecord, ServerCertificate,
+};
+pub use connections::{SentAwayRecord, TicketRecord, ViewerRecord};
 pub use desktop::{
     DesktopRecord, DesktopState, Display, EndsRecord, FailureRecord, Happening, HomeUse, Illegal,
     LimitsRecord, NoticeRecord, PhaseRecord, Placed,
@@ -21,13 +29,12 @@ pub use host_policy::{HostPolicy, Strategy, Term, is_word as is_label_word};
 pub use hosts::{
     CredentialRecord, DrainRecord, Duty, EnrolRecord, HeldRecord, HostRecord, IssuedRecord,
 };
-pub use records::{
-    CapacityRecord, ClusterCa, CounterRecord, GroupRecord, HomeClaim, HomePolicy, HomeRecord,
-    Identity, IdentityRecord, Marker, MemberRecord, NumberRecord, OverlayRecord, PoolRecord,
-    PoolUseRecord, ProgramRecord, Role, SentAwayRecord, ServerCertificate, SessionRecord,
-    SignInRecord, Source, StorageRecord, TicketRecord, UserRecord, ViewerRecord, WorkKind,
-    WorkRecord,
+pub use kept::{HomeClaim, HomeRecord, OverlayRecord, StorageRecord, WorkKind, WorkRecord};
+pub use people::{
+    GroupRecord, Identity, IdentityRecord, MemberRecord, ProgramRecord, Role, SessionRecord,
+    SignInRecord, Source, UserRecord,
 };
+pub use pools::{HomePolicy, PoolRecord, PoolUseRecord};
 #[cfg(test)]
 pub(crate) use rollout::tests::rollout as rollout_for_tests;
 pub use rollout::{
