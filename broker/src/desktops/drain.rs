@@ -3,7 +3,7 @@
 use super::{DesktopError, Desktops};
 use crate::{
     names::HostName,
-    state::{self, DesktopRecord, DesktopState, EndsRecord, Happening, keys},
+    state::{DesktopRecord, DesktopState, EndsRecord, Happening},
     store::StoreError,
 };
 
@@ -64,10 +64,20 @@ impl Desktops {
         Ok(living.len())
     }
 
-    async fn living_on(&self, host: &HostName) -> Result<Vec<DesktopRecord>, StoreError> {
-        let records = state::list::<DesktopRecord>(self.store(), keys::DESKTOPS).await?;
-        let records = records.into_iter().map(|stored| stored.record);
-        Ok(records.filter(|record| record.host == *host && record.state.holds_capacity()).collect())
+    /// Desktops that hold room on a host, all that were claimed before this call.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn living_on(&self, host: &HostName) -> Result<Vec<DesktopRecord>, StoreError> {
+        let claimed = self.claimed_till_now().await?;
+        let mut living = Vec::new();
+        for lodger in self.lodgers_on(host, claimed).await? {
+            let found = self.find(&lodger.id).await?.map(|stored| stored.record);
+            let here =
+                |record: &DesktopRecord| record.host == *host && record.state.holds_capacity();
+            living.extend(found.filter(here));
+        }
+        Ok(living)
     }
 }
 

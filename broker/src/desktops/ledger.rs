@@ -1,8 +1,6 @@
 //! Changes of a desktop's record. What the record holds on its host is given
 //! back in the same transaction that ends its holding it.
 
-use std::time::Duration;
-
 use super::{DesktopError, Desktops, group::Draft};
 use crate::{
     names::DesktopId,
@@ -15,9 +13,6 @@ use crate::{
 
 /// Lost races before giving up.
 const ATTEMPTS: u32 = 256;
-
-/// How long people can learn why a desktop ended.
-const LAST_WORD: Duration = Duration::from_secs(60);
 
 impl Desktops {
     /// Applies what happened to the life of a desktop that began with `epoch`.
@@ -122,11 +117,27 @@ impl Desktops {
         let key = &before.key;
         let own = Transaction::new().unchanged(key, before.revision);
         let own = if after.state == DesktopState::Gone {
-            let lease = self.store().grant(LAST_WORD).await?;
+            let lease = self.inner.last_words.lease(self.store()).await?;
             own.delete(keys::number(after.number)).put_leased_record(key, after, lease)?
         } else {
             own.put_record(key, after)?
         };
+        match self.apply_change(before, after, own).await {
+            // Another lease, then.
+            Err(DesktopError::Store(StoreError::LeaseGone(_))) => {
+                self.inner.last_words.forget().await;
+                Ok(false)
+            }
+            done => done,
+        }
+    }
+
+    async fn apply_change(
+        &self,
+        before: &Stored<DesktopRecord>,
+        after: &DesktopRecord,
+        own: Transaction,
+    ) -> Result<bool, DesktopError> {
         if before.record.state.holds_capacity() == after.state.holds_capacity() {
             return Ok(matches!(self.commit(own).await?, Commit::Applied(_)));
         }

@@ -17,6 +17,7 @@ mod expire;
 mod flight;
 mod freeze;
 mod group;
+mod last_words;
 mod ledger;
 mod limits;
 mod lost;
@@ -51,7 +52,7 @@ use crate::{
     data::Data,
     hosts::Hosts,
     metrics::Metrics,
-    names::{DesktopId, PoolName},
+    names::{DesktopId, PoolName, UserName},
     placement::KnownImage,
     presence::Presence,
     state::{self, DesktopRecord, DesktopState, Stored, UserRecord, keys},
@@ -107,6 +108,7 @@ struct Inner {
     deadlines: crate::config::Desktops,
     flights: flight::Flights,
     group: group::Group,
+    last_words: last_words::LastWords,
     setbacks: setback::Setbacks,
     warming: warm::Warming,
     /// Starts and stops under way.
@@ -132,6 +134,7 @@ impl Desktops {
             deadlines: config.desktops,
             flights: flight::Flights::default(),
             group: group::Group::default(),
+            last_words: last_words::LastWords::default(),
             setbacks: setback::Setbacks::default(),
             warming: warm::Warming::default(),
             tasks,
@@ -147,6 +150,18 @@ impl Desktops {
     /// Of the store.
     pub async fn find(&self, id: &DesktopId) -> Result<Option<Stored<DesktopRecord>>, StoreError> {
         state::read(self.store(), &keys::desktop(id)).await
+    }
+
+    /// All desktops of a user, also those that have ended a moment ago.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn of(&self, user: &UserName) -> Result<Vec<Stored<DesktopRecord>>, StoreError> {
+        let mut own = Vec::new();
+        for id in self.ids_of(user).await? {
+            own.extend(self.find(&id).await?);
+        }
+        Ok(own)
     }
 
     /// A desktop that runs.

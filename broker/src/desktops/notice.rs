@@ -1,5 +1,7 @@
 //! Texts for the users of running desktops.
 
+use std::collections::BTreeSet;
+
 use super::{DesktopError, Desktops};
 use crate::{
     names::{DesktopId, HostName, PoolName},
@@ -20,19 +22,6 @@ pub enum Audience {
     Host(HostName),
 }
 
-// === impl Audience ===
-
-impl Audience {
-    fn has(&self, record: &DesktopRecord) -> bool {
-        match self {
-            Self::All => true,
-            Self::Desktop(id) => record.id == *id,
-            Self::Pool(pool) => record.id.pool == *pool,
-            Self::Host(host) => record.host == *host,
-        }
-    }
-}
-
 impl Desktops {
     /// Notes a text with every running desktop of an audience; whoever watches
     /// them, at whichever broker, sees it there. Which desktops those were.
@@ -44,16 +33,8 @@ impl Desktops {
         audience: &Audience,
         notice: &NoticeRecord,
     ) -> Result<Vec<DesktopId>, DesktopError> {
-        if let Audience::Desktop(id) = audience {
-            self.running(id).await?;
-        }
-        let all = state::list::<DesktopRecord>(self.store(), keys::DESKTOPS).await?;
-        let running = all
-            .into_iter()
-            .map(|stored| stored.record)
-            .filter(|record| record.state == DesktopState::Running && audience.has(record));
         let mut told = Vec::new();
-        for record in running {
+        for record in self.running_of(audience).await? {
             let edit = |record: &mut DesktopRecord| record.notice = Some(notice.clone());
             match self.amend(&record.id, record.epoch, edit).await {
                 Ok(record) => told.push(record.id),
@@ -65,9 +46,27 @@ impl Desktops {
         Ok(told)
     }
 
+    async fn running_of(&self, audience: &Audience) -> Result<Vec<DesktopRecord>, DesktopError> {
+        let under = async |prefix: &str| {
+            let all = state::list::<DesktopRecord>(self.store(), prefix).await?;
+            Ok::<_, StoreError>(all.into_iter().map(|stored| stored.record).collect())
+        };
+        let mut records: Vec<DesktopRecord> = match audience {
+            Audience::All => under(keys::DESKTOPS).await?,
+            Audience::Desktop(id) => vec![self.running(id).await?],
+            Audience::Pool(pool) => under(&keys::desktops_of(pool)).await?,
+            Audience::Host(host) => self.living_on(host).await?,
+        };
+        records.retain(|record| record.state == DesktopState::Running);
+        Ok(records)
+    }
+
     pub(crate) async fn watched_among(&self, told: &[DesktopId]) -> Result<usize, StoreError> {
+        if let [one] = told {
+            return Ok(usize::from(self.store().get(&keys::viewer(one)).await?.is_some()));
+        }
         let viewers = self.store().range(keys::VIEWERS).await?.entries;
-        let watched = |id: &DesktopId| viewers.iter().any(|entry| entry.key == keys::viewer(id));
-        Ok(told.iter().filter(|id| watched(id)).count())
+        let watched: BTreeSet<String> = viewers.into_iter().map(|entry| entry.key).collect();
+        Ok(told.iter().filter(|id| watched.contains(&keys::viewer(id))).count())
     }
 }

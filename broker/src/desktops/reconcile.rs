@@ -6,13 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use rolltop_proto::v1::{self, HostDesktop};
 
-use super::{DesktopError, Desktops, unsettled::may_pass, warm::WarmVerdict};
+use super::{
+    DesktopError, Desktops,
+    group::{Claimed, Lodger},
+    unsettled::may_pass,
+    warm::WarmVerdict,
+};
 use crate::{
-    hosts::{Health, Heard, Horizon, Observer, Verdicts},
+    hosts::{Health, Heard, Horizon, Observer, Seen, Verdicts},
     names::{DesktopId, HostName},
-    state::{
-        self, CounterRecord, DesktopRecord, DesktopState, FailureRecord, Happening, Placed, keys,
-    },
+    state::{self, DesktopRecord, DesktopState, FailureRecord, Happening, Placed},
     store::StoreError,
 };
 
@@ -141,18 +144,23 @@ impl Reconciler {
         let inner = &self.desktops.inner;
         let mut alive = inner.presence.others().await?;
         alive.insert(inner.presence.name().to_owned());
-        let records = state::list::<DesktopRecord>(self.desktops.store(), keys::DESKTOPS).await?;
-        let hosts = inner.hosts.seen();
-        for record in records.into_iter().map(|stored| stored.record) {
-            let host = hosts.get(&record.host).filter(|seen| seen.health == Health::Ready);
-            let unknown = host.is_some_and(|seen| {
-                seen.desktops.get(&record.number).is_none_or(|told| told.epoch != record.epoch)
-            });
-            if unknown
-                && record.state == DesktopState::Starting
-                && !alive.contains(&record.pilot)
-                && inner.flights.find(&record.id).is_none()
-            {
+        let claimed = self.desktops.claimed_till_now().await?;
+        for start in self.desktops.lodgers_starting(claimed).await? {
+            let orphan = |record: &DesktopRecord| {
+                record.state == DesktopState::Starting
+                    && !alive.contains(&record.pilot)
+                    && inner.flights.find(&record.id).is_none()
+            };
+            if start.pilot.is_none_or(|pilot| alive.contains(&pilot)) {
+                continue;
+            }
+            let Some(stored) = self.desktops.find(&start.id).await? else { continue };
+            let record = stored.record;
+            let unknown = |seen: &Seen| {
+                let told = seen.desktops.get(&record.number);
+                seen.health == Health::Ready && told.is_none_or(|told| told.epoch != record.epoch)
+            };
+            if orphan(&record) && inner.hosts.look(&record.host, unknown).unwrap_or(false) {
                 self.fail_interrupted(&record).await?;
             }
         }
@@ -171,21 +179,20 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn try_horizon(&self) -> Result<Horizon, StoreError> {
-        let (store, inner) = (self.desktops.store(), &self.desktops.inner);
+    async fn try_horizon(&self, host: &HostName) -> Result<Horizon, StoreError> {
+        let inner = &self.desktops.inner;
         // The epoch first: what is claimed after it is not judged. Then the
         // starts: one that ends before the host is asked is still among them.
-        let counter = state::read::<CounterRecord>(store, keys::EPOCH_COUNTER).await?;
+        let claimed = self.desktops.claimed_till_now().await?;
         let mut starting = inner.flights.all();
         let others = inner.presence.others().await?;
         if !others.is_empty() {
-            let records = state::list::<DesktopRecord>(store, keys::DESKTOPS).await?;
-            let records = records.into_iter().map(|stored| stored.record);
-            starting.extend(
-                records.filter(|record| is_started_by(record, &others)).map(|record| record.id),
-            );
+            let lodgers = self.desktops.lodgers_on(host, claimed).await?;
+            let by_others =
+                |lodger: &Lodger| lodger.pilot.as_ref().is_some_and(|by| others.contains(by));
+            starting.extend(lodgers.into_iter().filter(by_others).map(|lodger| lodger.id));
         }
-        Ok(Horizon { epoch: counter.map_or(0, |stored| stored.record.last), starting })
+        Ok(Horizon { epoch: claimed.epoch, revision: claimed.revision, starting })
     }
 
     async fn end_missing(
@@ -195,11 +202,17 @@ impl Reconciler {
         there: &BTreeMap<u32, HostDesktop>,
     ) -> Result<(), DesktopError> {
         let others = self.desktops.inner.presence.others().await?;
-        let records = state::list::<DesktopRecord>(self.desktops.store(), keys::DESKTOPS).await?;
-        for record in records.into_iter().map(|stored| stored.record) {
-            let here = there.get(&record.number).is_some_and(|told| told.epoch == record.epoch);
+        let is_there =
+            |number: u32, epoch: u64| there.get(&number).is_some_and(|told| told.epoch == epoch);
+        let claimed = Claimed { epoch: horizon.epoch, revision: horizon.revision };
+        for lodger in self.desktops.lodgers_on(host, claimed).await? {
+            if is_there(lodger.number, lodger.epoch) || lodger.epoch > horizon.epoch {
+                continue;
+            }
+            let Some(stored) = self.desktops.find(&lodger.id).await? else { continue };
+            let record = stored.record;
             let judged = record.host == *host && record.epoch <= horizon.epoch;
-            if here
+            if is_there(record.number, record.epoch)
                 || !judged
                 || !record.state.holds_capacity()
                 || horizon.starting.contains(&record.id)
@@ -223,11 +236,11 @@ impl Reconciler {
 
 #[async_trait]
 impl Observer for Reconciler {
-    async fn horizon(&self) -> Horizon {
-        self.try_horizon().await.unwrap_or_else(|error| {
+    async fn horizon(&self, host: &HostName) -> Horizon {
+        self.try_horizon(host).await.unwrap_or_else(|error| {
             self.report(&error.into());
             // Judges nothing.
-            Horizon { epoch: 0, starting: BTreeSet::new() }
+            Horizon::default()
         })
     }
 

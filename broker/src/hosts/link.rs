@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use tonic::{Code, Status, Streaming, transport::Channel};
 
 use super::{Agent, Happening, Heard, Host, Hosts, Observer, Renewer, describe, lock};
-use crate::{config, names::DesktopId};
+use crate::{config, names::DesktopId, store::Revision};
 
 /// For a host that has something to end before it is given anything.
 const END_DEADLINE: Duration = Duration::from_secs(15);
@@ -36,7 +36,9 @@ const MOST_DESKTOPS: usize = 1 << 16;
 pub struct Horizon {
     /// The last epoch given.
     pub epoch: u64,
-    /// Starts that were under way.
+    /// The transaction that gave it.
+    pub revision: Revision,
+    /// Starts on the host that were under way.
     pub starting: BTreeSet<DesktopId>,
 }
 
@@ -158,7 +160,7 @@ impl Keeper {
         agent: &mut Agent,
     ) -> Result<Streaming<HostDesktopEvent>, LinkError> {
         let observer = self.observer.as_ref();
-        let horizon = observer.horizon().await;
+        let horizon = observer.horizon(&host.name).await;
         let after = lock(&host.position).clone();
         let call = agent.watch_desktops(WatchHostDesktopsRequest { after });
         let mut events = self.answer("WatchDesktops", call).await?.into_inner();

@@ -74,7 +74,7 @@ pub enum HostError {
 #[async_trait]
 pub trait Observer: Send + Sync + 'static {
     /// Called before a host is asked for all it has.
-    async fn horizon(&self) -> Horizon;
+    async fn horizon(&self, host: &HostName) -> Horizon;
     /// All the host has; what it does not list and was claimed before the
     /// horizon is no longer there. What it is to end is answered, not ended.
     async fn all(

@@ -18,7 +18,9 @@ use crate::{
     auth::{Act, Caller, Lack},
     desktops::{DesktopError, NewLimits, StartRequest, Step},
     names::{BadField, DesktopId, PoolName, UserName},
-    state::{self, DesktopRecord, DesktopState, PoolRecord, UserRecord, ViewerRecord, keys},
+    state::{
+        self, DesktopRecord, DesktopState, PoolRecord, Stored, UserRecord, ViewerRecord, keys,
+    },
     versions::Next,
 };
 
@@ -38,14 +40,21 @@ impl Api {
         caller: &Caller,
         all: bool,
     ) -> Result<Vec<v1::Desktop>, RpcError> {
-        let records = state::list::<DesktopRecord>(self.store.as_ref(), keys::DESKTOPS).await?;
-        let viewers: BTreeMap<DesktopId, ViewerRecord> =
-            self.viewers.all().await?.into_iter().collect();
-        let shown = records.iter().map(|stored| &stored.record).filter(|record| {
-            (all || record.id.user == *caller.name()) && record.state != DesktopState::Gone
-        });
-        let shown = shown.map(|record| self.show(record, viewers.get(&record.id)));
-        Ok(shown.collect())
+        let (records, viewers) = if all {
+            let all = state::list::<DesktopRecord>(self.store.as_ref(), keys::DESKTOPS).await?;
+            (all, self.viewers.all().await?.into_iter().collect())
+        } else {
+            let own = self.desktops.of(caller.name()).await?;
+            let mut viewers = BTreeMap::new();
+            for Stored { record, .. } in &own {
+                let viewer = self.viewers.of(&record.id).await?;
+                viewers.extend(viewer.map(|viewer| (record.id.clone(), viewer)));
+            }
+            (own, viewers)
+        };
+        let shown = records.iter().map(|stored| &stored.record);
+        let shown = shown.filter(|record| record.state != DesktopState::Gone);
+        Ok(shown.map(|record| self.show(record, viewers.get(&record.id))).collect())
     }
 
     pub(super) async fn get_desktop_call(

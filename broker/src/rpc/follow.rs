@@ -1,7 +1,7 @@
 //! WatchDesktops: what there is, then every change, until the caller signs
 //! out or the session runs out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{
     Stream, StreamExt as _,
@@ -16,8 +16,8 @@ use super::{Api, RpcError};
 use crate::{
     auth::Caller,
     names::DesktopId,
-    state::{self, DesktopRecord, DesktopState, ViewerRecord, keys},
-    store::{Event, StoreError},
+    state::{self, DesktopRecord, DesktopState, Stored, ViewerRecord, keys},
+    store::{Event, Revision, StoreError},
 };
 
 /// Changes on their way to one caller; further ones wait in the store.
@@ -76,42 +76,63 @@ impl Api {
         let mut versions = self.versions.changed();
         // Those it was told of as being behind.
         let mut behind = BTreeSet::new();
-        let begin = self.store.range(keys::DESKTOPS).await?;
+        let (since, begin) = self.begin(caller, all).await?;
         let mut changes = stream::select(
-            self.store.watch(keys::DESKTOPS, begin.revision).await?,
-            self.store.watch(keys::VIEWERS, begin.revision).await?,
+            self.store.watch(keys::DESKTOPS, since).await?,
+            self.store.watch(keys::VIEWERS, since).await?,
         );
-        for entry in &begin.entries {
-            let record: DesktopRecord = state::decode(&entry.key, &entry.value)?;
-            if concerns(&record.id) && record.state != DesktopState::Gone {
+        // Own ones are read one by one, later than the changes begin.
+        let mut told = BTreeMap::new();
+        for Stored { record, key, revision } in begin {
+            if record.state != DesktopState::Gone {
                 let viewer = self.viewers.of(&record.id).await?;
                 self.tell(out, &record, viewer.as_ref(), &mut behind).await?;
             }
+            if !all {
+                told.insert(key, revision);
+            }
         }
+        let is_told = |change: &Event| {
+            told.get(&change.key).is_some_and(|revision| change.revision <= *revision)
+        };
         loop {
             tokio::select! {
                 change = changes.next() => match change {
+                    Some(Ok(change)) if is_told(&change) => {}
                     Some(change) => self.tell_change(change?, &concerns, out, &mut behind).await?,
                     None => return Err(Over::Error(RpcError::Ending)),
                 },
                 Ok(()) = versions.changed() => {
-                    self.tell_versions(&concerns, out, &mut behind).await?;
+                    let (_, now) = self.begin(caller, all).await?;
+                    self.tell_versions(now, out, &mut behind).await?;
                 }
             }
         }
     }
 
+    /// What a caller is told of first, and since when changes are news.
+    async fn begin(
+        &self,
+        caller: &Caller,
+        all: bool,
+    ) -> Result<(Revision, Vec<Stored<DesktopRecord>>), StoreError> {
+        if all {
+            return state::list_at(self.store.as_ref(), keys::DESKTOPS).await;
+        }
+        let since = self.store.range(keys::EPOCH_COUNTER).await?.revision;
+        Ok((since, self.desktops.of(caller.name()).await?))
+    }
+
     /// Tags have moved, or pools name another image.
     async fn tell_versions(
         &self,
-        concerns: &(dyn Fn(&DesktopId) -> bool + Sync),
+        now: Vec<Stored<DesktopRecord>>,
         out: &Out,
         behind: &mut BTreeSet<DesktopId>,
     ) -> Result<(), Over> {
-        for stored in state::list::<DesktopRecord>(self.store.as_ref(), keys::DESKTOPS).await? {
-            let record = stored.record;
+        for Stored { record, .. } in now {
             let is_news = self.versions.next_of(&record).behind != behind.contains(&record.id);
-            if concerns(&record.id) && is_news {
+            if is_news {
                 let viewer = self.viewers.of(&record.id).await?;
                 self.tell(out, &record, viewer.as_ref(), behind).await?;
             }

@@ -5,10 +5,7 @@ use rolltop_proto::v1;
 use super::{Api, RpcError};
 use crate::{
     names::{Endpoint, HostName},
-    state::{
-        self, CapacityRecord, CredentialRecord, DesktopRecord, HostRecord, TransactionExt as _,
-        keys,
-    },
+    state::{self, CapacityRecord, CredentialRecord, HostRecord, TransactionExt as _, keys},
     store::{Commit, StoreError, Transaction},
 };
 
@@ -59,10 +56,7 @@ impl Api {
         }
         // Whoever claims there changes this record, and one of us loses.
         let capacity = state::read::<CapacityRecord>(store, &capacity_key).await?;
-        let desktops = state::list::<DesktopRecord>(store, keys::DESKTOPS).await?;
-        let living = desktops.iter().map(|stored| &stored.record);
-        let desktops =
-            living.filter(|desktop| desktop.host == name && desktop.state.holds_capacity()).count();
+        let desktops = self.desktops.living_on(&name).await?.len();
         let overlays = self.data.all().await?.iter().filter(|kept| kept.host == name).count();
         if desktops + overlays > 0 {
             return Err(RpcError::HostInUse { host: name, desktops, overlays });

@@ -44,7 +44,7 @@ pub use rollout::{
 pub use time::{ExpiryRecord, SeatRecord, TimeLimit, TimeLimits};
 pub use warm::{Recipe, WarmRecord, WarmState};
 
-use crate::store::{Entry, LeaseId, Revision, Store, StoreError, Transaction};
+use crate::store::{Entry, LeaseId, Range, Revision, Store, StoreError, Transaction};
 
 /// Something kept under one kind of key.
 pub trait Record: Serialize + DeserializeOwned + Send + Sync {
@@ -121,7 +121,20 @@ pub async fn list<T: Record>(
     store: &dyn Store,
     prefix: &str,
 ) -> Result<Vec<Stored<T>>, StoreError> {
-    store.range(prefix).await?.entries.into_iter().map(stored).collect()
+    list_at(store, prefix).await.map(|(_, all)| all)
+}
+
+/// The same, with the revision to watch from.
+///
+/// # Errors
+/// The same.
+pub async fn list_at<T: Record>(
+    store: &dyn Store,
+    prefix: &str,
+) -> Result<(Revision, Vec<Stored<T>>), StoreError> {
+    let Range { entries, revision } = store.range(prefix).await?;
+    let all: Result<_, _> = entries.into_iter().map(stored).collect();
+    Ok((revision, all?))
 }
 
 fn stored<T: Record>(entry: Entry) -> Result<Stored<T>, StoreError> {

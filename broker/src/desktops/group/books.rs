@@ -1,13 +1,14 @@
 //! What claims and ends share, as this broker knows it: the last epoch, the numbers
 //! in use, what is claimed on hosts, how many desktops pools have, and what was made
 //! ahead. Kept up by the changes of the store and by this broker's own, so that no
-//! claim reads any of it.
+//! claim reads any of it. And, beside what is shared, where desktops lie.
 //!
 //! Each entry has the revision it was read with, which a transaction demands: what
 //! is known too late costs a lost race, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::lodgings::Lodgings;
 use crate::{
     names::{HostName, PoolName},
     state::{self, CapacityRecord, CounterRecord, PoolUseRecord, Record, Stored, WarmRecord, keys},
@@ -25,6 +26,7 @@ pub(super) struct Books {
     capacities: Shelf<CapacityRecord>,
     pool_uses: Shelf<PoolUseRecord>,
     warm: Shelf<WarmRecord>,
+    lodgings: Lodgings,
     numbers: BTreeMap<u32, Revision>,
     /// All numbers below are in use.
     lowest: u32,
@@ -35,10 +37,14 @@ pub(super) struct Books {
     ahead: Revision,
     /// All changes up to this are known.
     followed: Revision,
+    /// That holds for where desktops lie, too.
+    tracked: bool,
+    /// All desktops, warm ones among them, that were claimed up to this are known.
+    known: Revision,
 }
 
-/// What is read to know all of it; the epoch first, so that what is known of the
-/// others is never older.
+/// What is read before anything is claimed; the epoch first, so that what is known
+/// of the others is never older.
 pub(super) const PREFIXES: [&str; 5] =
     [keys::EPOCH_COUNTER, keys::NUMBERS, keys::CAPACITIES, keys::POOL_USES, keys::WARM];
 
@@ -90,7 +96,13 @@ impl<T: Record> Shelf<T> {
 impl Books {
     /// Whether it is among what is kept here.
     pub(super) fn has(key: &str) -> bool {
-        PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+        key.starts_with(keys::DESKTOPS) || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+    }
+
+    /// Whether members of a group share it: changed by somebody else, it is to be
+    /// learnt, and all plan again.
+    pub(super) fn is_shared(key: &str) -> bool {
+        Self::has(key) && !key.starts_with(keys::WARM) && !key.starts_with(keys::DESKTOPS)
     }
 
     /// Notes a key as of a revision; nothing, if something later is known.
@@ -115,6 +127,8 @@ impl Books {
             self.warm.note(key, value, revision)?;
         } else if let Some(number) = key.strip_prefix(keys::NUMBERS) {
             self.note_number(number.parse().ok(), value.is_some(), revision);
+        } else {
+            self.lodgings.note(key, value, revision)?;
         }
         Ok(())
     }
@@ -143,6 +157,25 @@ impl Books {
     /// Everything up to a revision has been heard.
     pub(super) fn heard_up_to(&mut self, revision: Revision) {
         self.followed = self.followed.max(revision);
+        if self.tracked {
+            self.known = self.known.max(self.followed);
+        }
+    }
+
+    /// All changes that come are heard, of desktops too, since these were read.
+    pub(super) fn track(&mut self) {
+        self.tracked = true;
+        self.known = self.known.max(self.followed);
+    }
+
+    /// Changes may have been missed.
+    pub(super) fn lose_track(&mut self) {
+        self.tracked = false;
+    }
+
+    /// All desktops have been read as of a revision.
+    pub(super) fn know_up_to(&mut self, revision: Revision) {
+        self.known = self.known.max(revision);
     }
 
     /// Notes what this broker has written.
@@ -167,6 +200,7 @@ impl Books {
         let there: BTreeSet<&str> = range.entries.iter().map(|entry| entry.key.as_str()).collect();
         let at = range.revision;
         match prefix {
+            keys::DESKTOPS => return self.lodgings.read(range),
             keys::CAPACITIES => {
                 for key in self.capacities.retain(&there, at) {
                     let host = key.strip_prefix(keys::CAPACITIES).unwrap_or_default();
@@ -212,6 +246,15 @@ impl Books {
         self.followed >= self.ahead
     }
 
+    /// All desktops that were claimed up to this are known.
+    pub(super) fn known(&self) -> Revision {
+        self.known
+    }
+
+    pub(super) fn lodgings(&self) -> &Lodgings {
+        &self.lodgings
+    }
+
     pub(super) fn epoch(&self) -> Option<&Stored<CounterRecord>> {
         self.epoch.0.get(keys::EPOCH_COUNTER)
     }
@@ -229,6 +272,12 @@ impl Books {
         let prefix = keys::warm_of(pool);
         let from = self.warm.0.range(prefix.clone()..);
         from.take_while(move |(key, _)| key.starts_with(&prefix)).map(|(_, stored)| stored)
+    }
+
+    /// All that were made ahead on a host.
+    pub(super) fn warm_on(&self, host: &HostName) -> Vec<WarmRecord> {
+        let all = self.warm.0.values().map(|stored| &stored.record);
+        all.filter(|record| record.host == *host).cloned().collect()
     }
 
     /// Hosts whose capacity has changed since this was last asked.

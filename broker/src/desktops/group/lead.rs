@@ -80,8 +80,7 @@ impl Desktops {
             Ok(Commit::Conflict { key }) => {
                 put_back(refused.into_iter().map(|(one, _)| one), waiting);
                 let of_some = joined.iter().any(|(_, own)| demands(own, &key));
-                let shared = Books::has(&key) && !key.starts_with(keys::WARM);
-                if shared || !of_some {
+                if Books::is_shared(&key) || !of_some {
                     let again = joined.into_iter().map(|(one, _)| lose(one));
                     put_back(again.flatten(), waiting);
                     self.learn(&key).await?;

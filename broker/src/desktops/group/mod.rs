@@ -7,6 +7,7 @@
 //! * `fleet`: the hosts, as placement sees them;
 //! * `draft`: what a group makes of both;
 //! * `assembly`: how many fit into one transaction;
+//! * `lodgings`: which desktops lie on which host;
 //! * `lead`: who commits it, and what it then means for each;
 //! * `follow`: how the books are kept up.
 //!
@@ -22,6 +23,7 @@ mod draft;
 mod fleet;
 mod follow;
 mod lead;
+mod lodgings;
 
 use std::{
     collections::VecDeque,
@@ -39,6 +41,8 @@ use crate::{
 };
 
 pub(super) use draft::Draft;
+pub(super) use follow::Claimed;
+pub(super) use lodgings::Lodger;
 
 /// What a member's plan came to: its own transaction, and what to answer once it is
 /// applied. `None`: others were faster, look again.
@@ -50,6 +54,10 @@ pub(super) struct Group {
     queue: Arc<Queue<Waiting>>,
     state: Mutex<State>,
     followed: watch::Sender<Revision>,
+    /// See [`Books::known`].
+    known: watch::Sender<Revision>,
+    /// One reads all desktops for whoever does not want to wait.
+    reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]

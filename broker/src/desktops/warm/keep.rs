@@ -171,10 +171,9 @@ impl Desktops {
     /// # Errors
     /// Of the store.
     pub async fn end_warm_on(&self, host: &HostName) -> Result<(), StoreError> {
-        for stored in state::list::<WarmRecord>(self.store(), keys::WARM).await? {
-            if stored.record.host == *host {
-                self.end_in_background(&stored.record);
-            }
+        let claimed = self.claimed_till_now().await?;
+        for record in self.warm_on(host, claimed).await? {
+            self.end_in_background(&record);
         }
         Ok(())
     }
@@ -187,10 +186,9 @@ impl Desktops {
         &self,
         host: &HostName,
     ) -> Result<(), DesktopError> {
-        for stored in state::list::<WarmRecord>(self.store(), keys::WARM).await? {
-            if stored.record.host == *host {
-                self.forget_warm(&stored.record, Number::Free).await?;
-            }
+        let claimed = self.claimed_till_now().await?;
+        for record in self.warm_on(host, claimed).await? {
+            self.forget_warm(&record, Number::Free).await?;
         }
         Ok(())
     }

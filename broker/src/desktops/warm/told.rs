@@ -7,7 +7,7 @@ use rolltop_proto::v1::{self, HostDesktop};
 
 use super::ledger::Number;
 use crate::{
-    desktops::{DesktopError, Desktops, reconcile::is_over},
+    desktops::{DesktopError, Desktops, group::Claimed, reconcile::is_over},
     hosts::Horizon,
     names::{DesktopId, HostName, PoolName},
     state::{self, NumberRecord, WarmRecord, WarmState, keys},
@@ -93,12 +93,16 @@ impl Desktops {
     ) -> Result<(), DesktopError> {
         let mut brokers = self.inner.presence.others().await?;
         brokers.insert(self.inner.presence.name().to_owned());
-        for stored in state::list::<WarmRecord>(self.store(), keys::WARM).await? {
-            let record = stored.record;
-            let here = there.get(&record.number).is_some_and(|told| told.epoch == record.epoch);
-            let judged = record.host == *host && record.epoch <= horizon.epoch;
+        let claimed = Claimed { epoch: horizon.epoch, revision: horizon.revision };
+        for known in self.warm_on(host, claimed).await? {
+            let here = there.get(&known.number).is_some_and(|told| told.epoch == known.epoch);
+            if here || known.epoch > horizon.epoch {
+                continue;
+            }
+            let stored = self.warm(&known.pool, known.number, known.epoch).await?;
+            let Some(record) = stored.map(|stored| stored.record) else { continue };
             let is_made = record.state == WarmState::Making && brokers.contains(&record.pilot);
-            if judged && !here && !is_made {
+            if !is_made {
                 self.forget_warm(&record, Number::Free).await?;
             }
         }
