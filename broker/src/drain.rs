@@ -16,7 +16,7 @@ use crate::{
         self, CapacityRecord, DrainRecord, Duty, EndsRecord, HostRecord, Stored,
         TransactionExt as _, keys,
     },
-    store::{Store, StoreError, Transaction},
+    store::{Commit, Store, StoreError, Transaction},
 };
 
 /// Between looks at hosts that are being drained.
@@ -89,8 +89,9 @@ impl Drainer {
                 .unless_changed(&host.key, Some(host))
                 .unless_changed(&key, claimed.as_ref())
                 .put_record(&host.key, &record)?;
-            self.store.commit(done).await?;
-            tracing::info!(host.name = %name, "a host is drained");
+            if let Commit::Applied(_) = self.store.commit(done).await? {
+                tracing::info!(host.name = %name, "a host is drained");
+            }
             return Ok(());
         }
         let over = drain.deadline.is_some_and(|deadline| self.clock.now() >= deadline);

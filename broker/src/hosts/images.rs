@@ -57,10 +57,14 @@ impl Hosts {
     pub async fn refresh_images(&self) {
         let hosts: Vec<Arc<Host>> = self.table().values().map(Arc::clone).collect();
         let asked = hosts.iter().map(|host| async {
-            if let Ok(mut agent) = self.agent(&host.name)
-                && let Ok(images) = link::images(&mut agent).await
-            {
-                host.note(|seen| seen.images = images);
+            let Ok(mut agent) = self.agent(&host.name) else { return };
+            match link::images(&mut agent).await {
+                Ok(images) => host.note(|seen| seen.images = images),
+                // What it told before stands.
+                Err(error) => tracing::warn!(
+                    host.name = %host.name, error = &error as &dyn std::error::Error,
+                    "a host did not tell its images"
+                ),
             }
         });
         futures_util::future::join_all(asked).await;

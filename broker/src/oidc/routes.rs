@@ -263,7 +263,9 @@ fn back(error: &SignInError) -> Response {
 }
 
 fn found(address: &str, cookies: &[String]) -> Response {
-    let Ok(location) = HeaderValue::try_from(address) else {
+    let cookies: Result<Vec<HeaderValue>, _> = cookies.iter().map(HeaderValue::try_from).collect();
+    let (Ok(location), Ok(cookies)) = (HeaderValue::try_from(address), cookies) else {
+        tracing::error!("where a browser is sent, or a cookie of its, cannot be in a header");
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let mut response = StatusCode::SEE_OTHER.into_response();
@@ -271,9 +273,7 @@ fn found(address: &str, cookies: &[String]) -> Response {
     headers.insert(header::LOCATION, location);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     for cookie in cookies {
-        if let Ok(cookie) = HeaderValue::try_from(cookie) {
-            headers.append(header::SET_COOKIE, cookie);
-        }
+        headers.append(header::SET_COOKIE, cookie);
     }
     response
 }

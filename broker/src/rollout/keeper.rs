@@ -155,7 +155,11 @@ impl Rollouts {
                 // The desktop or the roll-out is another by now: look again.
                 Ok(Commit::Conflict { .. }) => return Ok(()),
                 Err(DesktopError::Store(error)) => return Err(error),
-                Err(_) => {}
+                // Its host does not answer, or it is over: the next look says so.
+                Err(error) => tracing::info!(
+                    desktop.id = %desktop.record.id, error = &error as &dyn std::error::Error,
+                    "a desktop is not restarted for now"
+                ),
             }
         }
         Ok(())
