@@ -18,6 +18,7 @@ mod failure;
 mod group;
 mod host;
 mod image;
+mod limits;
 mod login;
 mod output;
 mod place;

@@ -16,6 +16,7 @@ use crate::{
     connect::Broker,
     duration::{OrNone, parse_or_none},
     failure::Failure,
+    limits::NewLimits,
     rollout, size,
     view::{PoolList, PoolView},
 };
@@ -78,30 +79,8 @@ pub(crate) struct Set {
     /// matches decides, such as "allow 10.0.0.0/8 tcp 443, deny all"
     #[arg(long, value_name = "RULE,…", value_parser = egress)]
     egress: Option<Rules>,
-    /// Most memory, such as 1GiB, or "none"
-    #[arg(long, value_name = "SIZE", value_parser = size::mib_or_none)]
-    memory: Option<i64>,
-    /// Most processors, such as 1.5, or "none"
-    #[arg(long, value_name = "NUMBER", value_parser = size::cpu_millis)]
-    cpus: Option<i64>,
-    /// Most processes, or "none"
-    #[arg(long, value_name = "NUMBER", value_parser = size::count_or_none)]
-    processes: Option<i64>,
-    /// Most that comes over each desktop's network, such as 50Mbit, or "none"
-    #[arg(long, value_name = "RATE", value_parser = size::bits_or_none)]
-    network_down: Option<i64>,
-    /// Most that each desktop sends over it, such as 10Mbit, or "none"
-    #[arg(long, value_name = "RATE", value_parser = size::bits_or_none)]
-    network_up: Option<i64>,
-    /// Most that each desktop reads from its own disk, such as 100MiB/s, or "none"
-    #[arg(long, value_name = "RATE", value_parser = size::bytes_or_none)]
-    disk_read: Option<i64>,
-    /// Most that each desktop writes to it, such as 50MiB/s, or "none"
-    #[arg(long, value_name = "RATE", value_parser = size::bytes_or_none)]
-    disk_write: Option<i64>,
-    /// Most reads of it in a second, and as many writes, or "none"
-    #[arg(long, value_name = "NUMBER", value_parser = size::count_or_none)]
-    disk_iops: Option<i64>,
+    #[command(flatten)]
+    limits: NewLimits,
     /// How its desktops lie on hosts: on as many or on as few as can be
     #[arg(long, value_enum)]
     strategy: Option<Strategy>,
@@ -200,14 +179,7 @@ impl Set {
         put(&mut pool.warm, self.warm);
         put(&mut pool.home, self.home.map(|Home(home)| home));
         put(&mut pool.network, self.egress.map(|Rules(egress)| Some(NetworkPolicy { egress })));
-        put(&mut limits.memory_mib, self.memory);
-        put(&mut limits.cpu_millis, self.cpus);
-        put(&mut limits.pids, self.processes);
-        put(&mut limits.network_down_bits, self.network_down);
-        put(&mut limits.network_up_bits, self.network_up);
-        put(&mut limits.disk_read_bytes, self.disk_read);
-        put(&mut limits.disk_write_bytes, self.disk_write);
-        put(&mut limits.disk_ops, self.disk_iops);
+        self.limits.over(&mut limits);
         pool.limits = Some(limits);
         let mut hosts = pool.hosts.take().unwrap_or_default();
         put(&mut hosts.strategy, self.strategy.map(|strategy| strategy.of_the_api().into()));
@@ -349,7 +321,8 @@ mod tests {
             users: vec!["ada".into()],
             ..Pool::default()
         };
-        let set = Set { pool: "demo".into(), disk: Some(2048), memory: Some(0), ..Set::default() };
+        let limits = NewLimits { memory: Some(0), ..NewLimits::default() };
+        let set = Set { pool: "demo".into(), disk: Some(2048), limits, ..Set::default() };
         let pool = set.applied_to(Some(present.clone()));
         let expected = Pool {
             overlay_size_mib: 2048,

@@ -58,6 +58,13 @@ fn limits_of_a_desktop_are_changed_one_by_one() {
     assert_eq!(done.stdout, "desktop demo/ada may use 4 GiB memory, 1 CPUs\n");
     let json = rig.run(&[&args[..], &["-o", "json"]].concat()).json();
     assert_eq!(json["desktop"]["limits"]["memory_mib"], 4096);
+    let rates = ["desktop", "limits", "demo", "--disk-write", "1MiB/s", "--network-up", "1Mbit"];
+    let limits = &rig.run(&[&rates[..], &["-o", "json"]].concat()).json()["desktop"]["limits"];
+    assert_eq!(limits["disk_write_bytes"], 1 << 20);
+    assert_eq!(
+        (&limits["network_up_bits"], &limits["disk_ops"]),
+        (&json!(1_000_000), &json!(null))
+    );
     assert_eq!(rig.run(&["desktop", "limits", "demo"]).code(), 2);
 }
 

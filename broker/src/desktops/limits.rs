@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use rolltop_proto::v1::{self, HostDesktop, SetHostDesktopLimitsRequest};
+use rolltop_proto::v1::{HostDesktop, SetHostDesktopLimitsRequest};
 use tokio::time::timeout;
 use tonic_types::StatusExt as _;
 
@@ -34,6 +34,16 @@ pub struct NewLimits {
     pub cpu_millis: Option<i64>,
     /// Processes and threads.
     pub pids: Option<i64>,
+    /// Bits a second to it.
+    pub network_down_bits: Option<i64>,
+    /// Bits a second from it.
+    pub network_up_bits: Option<i64>,
+    /// Bytes a second read from its own disks.
+    pub disk_read_bytes: Option<i64>,
+    /// Bytes a second written to them.
+    pub disk_write_bytes: Option<i64>,
+    /// Reads a second, and as many writes.
+    pub disk_ops: Option<i64>,
 }
 
 impl Desktops {
@@ -79,9 +89,7 @@ impl Desktops {
         record: &DesktopRecord,
         told: &HostDesktop,
     ) -> Result<(), DesktopError> {
-        let Some(limits) = told.limits else { return Ok(()) };
-        let v1::Limits { memory_mib, cpu_millis, pids, .. } = limits;
-        let limits = LimitsRecord { memory_mib, cpu_millis, pids, ..record.limits };
+        let Some(limits) = told.limits.map(LimitsRecord::from) else { return Ok(()) };
         if limits != record.limits {
             self.claim_limits(&record.id, record.epoch, limits, false).await?;
         }
@@ -201,7 +209,11 @@ impl NewLimits {
             memory_mib: self.memory_mib.unwrap_or(limits.memory_mib),
             cpu_millis: self.cpu_millis.unwrap_or(limits.cpu_millis),
             pids: self.pids.unwrap_or(limits.pids),
-            ..limits
+            network_down_bits: self.network_down_bits.unwrap_or(limits.network_down_bits),
+            network_up_bits: self.network_up_bits.unwrap_or(limits.network_up_bits),
+            disk_read_bytes: self.disk_read_bytes.unwrap_or(limits.disk_read_bytes),
+            disk_write_bytes: self.disk_write_bytes.unwrap_or(limits.disk_write_bytes),
+            disk_ops: self.disk_ops.unwrap_or(limits.disk_ops),
         }
     }
 }
@@ -209,7 +221,7 @@ impl NewLimits {
 // === impl LimitsRecord ===
 
 impl LimitsRecord {
-    /// What claims as much as either.
+    /// What claims as much as either; rates claim nothing.
     fn widened_by(self, other: Self) -> Self {
         Self {
             memory_mib: self.memory_mib.max(other.memory_mib),

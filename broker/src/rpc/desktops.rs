@@ -12,7 +12,7 @@ use super::{
     attempt::Attempt,
     convert,
     error::shared_desktop_status,
-    pools::{LEAST_CPU_MILLIS, LEAST_MEMORY_MIB, LEAST_PIDS, limit},
+    pools::{LEAST_CPU_MILLIS, LEAST_MEMORY_MIB, LEAST_PIDS, check_rates, limit},
 };
 use crate::{
     auth::{Act, Caller, Lack},
@@ -144,13 +144,27 @@ impl Api {
         let checked = |field, value: Option<i64>, least| {
             value.map(|value| limit(field, value, least)).transpose()
         };
+        let rates = v1::Limits {
+            network_down_bits: request.network_down_bits.unwrap_or_default(),
+            network_up_bits: request.network_up_bits.unwrap_or_default(),
+            disk_read_bytes: request.disk_read_bytes.unwrap_or_default(),
+            disk_write_bytes: request.disk_write_bytes.unwrap_or_default(),
+            disk_ops: request.disk_ops.unwrap_or_default(),
+            ..v1::Limits::default()
+        };
+        check_rates(&rates, |field| field.strip_prefix("pool.limits.").unwrap_or(field))?;
         let new = NewLimits {
             memory_mib: checked("memory_mib", request.memory_mib, LEAST_MEMORY_MIB)?,
             cpu_millis: checked("cpu_millis", request.cpu_millis, LEAST_CPU_MILLIS)?,
             pids: checked("pids", request.pids, LEAST_PIDS)?,
+            network_down_bits: request.network_down_bits,
+            network_up_bits: request.network_up_bits,
+            disk_read_bytes: request.disk_read_bytes,
+            disk_write_bytes: request.disk_write_bytes,
+            disk_ops: request.disk_ops,
         };
         if new == NewLimits::default() {
-            let wanted = "memory_mib, cpu_millis or pids with it";
+            let wanted = "memory_mib, cpu_millis, pids or a rate with it";
             return Err(BadField::new("desktop", &request.desktop, wanted).into());
         }
         let (record, told) = self.desktops.set_limits(&id, new).await?;

@@ -278,20 +278,23 @@ fn is_plain_path(path: &str) -> bool {
 }
 
 fn limits(limits: &v1::Limits) -> Result<LimitsRecord, BadField> {
-    if let Some(bad) = bad_rates(limits).next() {
-        let wanted = format!("0 for no limit, or {} to {}", bad.least, bad.most);
-        return Err(BadField::new(bad.field, &bad.value.to_string(), wanted));
-    }
+    check_rates(limits, |field| field)?;
     Ok(LimitsRecord {
         memory_mib: limit("pool.limits.memory_mib", limits.memory_mib, LEAST_MEMORY_MIB)?,
         cpu_millis: limit("pool.limits.cpu_millis", limits.cpu_millis, LEAST_CPU_MILLIS)?,
         pids: limit("pool.limits.pids", limits.pids, LEAST_PIDS)?,
-        network_down_bits: limits.network_down_bits,
-        network_up_bits: limits.network_up_bits,
-        disk_read_bytes: limits.disk_read_bytes,
-        disk_write_bytes: limits.disk_write_bytes,
-        disk_ops: limits.disk_ops,
+        ..(*limits).into()
     })
+}
+
+/// `named`: what such a field of a pool is called where it was given.
+pub(super) fn check_rates(
+    limits: &v1::Limits,
+    named: impl Fn(&'static str) -> &'static str,
+) -> Result<(), BadField> {
+    let Some(bad) = bad_rates(limits).next() else { return Ok(()) };
+    let wanted = format!("0 for no limit, or {} to {}", bad.least, bad.most);
+    Err(BadField::new(named(bad.field), &bad.value.to_string(), wanted))
 }
 
 /// 0, or enough to come up with at all.

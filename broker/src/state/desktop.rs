@@ -112,6 +112,21 @@ impl From<LimitsRecord> for v1::Limits {
     }
 }
 
+impl From<v1::Limits> for LimitsRecord {
+    fn from(limits: v1::Limits) -> Self {
+        Self {
+            memory_mib: limits.memory_mib,
+            cpu_millis: limits.cpu_millis,
+            pids: limits.pids,
+            network_down_bits: limits.network_down_bits,
+            network_up_bits: limits.network_up_bits,
+            disk_read_bytes: limits.disk_read_bytes,
+            disk_write_bytes: limits.disk_write_bytes,
+            disk_ops: limits.disk_ops,
+        }
+    }
+}
+
 /// Why it did not come up. `phase` is the API's number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureRecord {

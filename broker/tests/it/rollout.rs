@@ -344,7 +344,7 @@ async fn limits_change_while_a_desktop_runs_and_so_does_what_is_claimed() {
         desktop: "demo/anna".into(),
         memory_mib,
         pids,
-        cpu_millis: None,
+        ..Default::default()
     };
     let own = anna.ask(request(Some(4096), None));
     let refused = anna.client.set_desktop_limits(own).await.unwrap_err();
@@ -354,6 +354,19 @@ async fn limits_change_while_a_desktop_runs_and_so_does_what_is_claimed() {
     let changed = olga.user.client.set_desktop_limits(more).await.unwrap().into_inner();
     let expected = v1::Limits { memory_mib: 4096, pids: 77, ..before };
     assert_eq!(changed.limits, Some(expected));
+    assert_eq!(house.agent.script.desktops()[0].limits, Some(expected));
+
+    // Rates take nothing of the host; those that are not named stay.
+    let rates = v1::SetDesktopLimitsRequest {
+        network_up_bits: Some(1_000_000),
+        disk_ops: Some(10),
+        ..request(None, None)
+    };
+    let slow = v1::SetDesktopLimitsRequest { network_up_bits: Some(1), ..rates.clone() };
+    let slow = olga.user.client.set_desktop_limits(olga.user.ask(slow)).await.unwrap_err();
+    assert!(slow.message().starts_with("network_up_bits: "), "{}", slow.message());
+    olga.user.client.set_desktop_limits(olga.user.ask(rates)).await.unwrap();
+    let expected = v1::Limits { network_up_bits: 1_000_000, disk_ops: 10, ..expected };
     assert_eq!(house.agent.script.desktops()[0].limits, Some(expected));
 
     // Neither what the host has not, nor less than is used, changes anything.

@@ -8,34 +8,33 @@ use super::STOP;
 use crate::{
     app::{App, within},
     failure::Failure,
-    size,
+    limits::{self, NewLimits},
     view::DesktopView,
 };
 
 /// What is not given stays as it is.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("new").required(true).multiple(true).args(["memory", "cpus", "processes"])))]
+#[command(group(ArgGroup::new("new").required(true).multiple(true).args(limits::ALL)))]
 pub(crate) struct Limits {
     /// "pool/user", or "pool" for your own
     id: String,
-    /// Most memory, such as 4GiB, or "none"
-    #[arg(long, value_name = "SIZE", value_parser = size::mib_or_none)]
-    memory: Option<i64>,
-    /// Most processors, such as 1.5, or "none"
-    #[arg(long, value_name = "NUMBER", value_parser = size::cpu_millis)]
-    cpus: Option<i64>,
-    /// Most processes, or "none"
-    #[arg(long, value_name = "NUMBER", value_parser = size::count_or_none)]
-    processes: Option<i64>,
+    #[command(flatten)]
+    new: NewLimits,
 }
 
 impl Limits {
     pub(super) async fn run(self, app: &App) -> Result<(), Failure> {
+        let new = self.new;
         let request = SetDesktopLimitsRequest {
             desktop: self.id,
-            memory_mib: self.memory,
-            cpu_millis: self.cpus,
-            pids: self.processes,
+            memory_mib: new.memory,
+            cpu_millis: new.cpus,
+            pids: new.processes,
+            network_down_bits: new.network_down,
+            network_up_bits: new.network_up,
+            disk_read_bytes: new.disk_read,
+            disk_write_bytes: new.disk_write,
+            disk_ops: new.disk_iops,
         };
         let changed = within(STOP, app.broker().await?.set_desktop_limits(request)).await?;
         let changed = DesktopView::from(changed);

@@ -330,7 +330,11 @@ macro_rules! unused {
                     memory_mib: request.memory_mib.unwrap_or(512),
                     cpu_millis: request.cpu_millis.unwrap_or(1000),
                     pids: request.pids.unwrap_or(100),
-                    ..api::Limits::default()
+                    network_down_bits: request.network_down_bits.unwrap_or_default(),
+                    network_up_bits: request.network_up_bits.unwrap_or_default(),
+                    disk_read_bytes: request.disk_read_bytes.unwrap_or_default(),
+                    disk_write_bytes: request.disk_write_bytes.unwrap_or_default(),
+                    disk_ops: request.disk_ops.unwrap_or_default(),
                 };
                 let desktop = desktop(&request.desktop, api::DesktopState::Running);
                 Ok(Response::new(api::Desktop { limits: Some(limits), ..desktop }))

@@ -13,6 +13,11 @@ const FIELDS = [
   ["memoryMib", "Memory, MiB"],
   ["cpuMillis", "Processor, thousandths"],
   ["pids", "Processes"],
+  ["networkDownBits", "To it, bits a second"],
+  ["networkUpBits", "From it, bits a second"],
+  ["diskReadBytes", "Read from its disk, bytes a second"],
+  ["diskWriteBytes", "Written to it, bytes a second"],
+  ["diskOps", "Reads a second, and as many writes"],
 ] as const;
 
 type Name = (typeof FIELDS)[number][0];
