@@ -3,9 +3,6 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use rolltop_broker::{
-    clock::Clock,
-    config::Config,
-    daemon::Daemon,
     names::DesktopId,
     presence::Presence,
     state::{self, CounterRecord, DesktopRecord, NumberRecord, TransactionExt as _, keys},
@@ -41,12 +38,8 @@ fn a_start_is_its_broker_s_until_that_is_gone() {
         begin(store.as_ref(), &ben, vanishing.name()).await;
 
         // Another broker comes. The host knows neither desktop, and it lives with it.
-        let second = house.dir.path().join("second");
-        let config = format!("listen = \"127.0.0.1:0\"\nstate_dir = {second:?}\n{on_etcd}");
-        let config = Config::read(&config, std::iter::empty()).unwrap();
-        let clock: Arc<dyn Clock> = Arc::clone(&house.clock) as Arc<dyn Clock>;
-        let daemon = Daemon::start(config, clock).await.unwrap();
-        let first_port = std::mem::replace(&mut house.port, daemon.address().port());
+        let (daemon, second_port) = house.second_broker().await;
+        let first_port = std::mem::replace(&mut house.port, second_port);
         let others = vanishing.others().await.unwrap();
         assert_eq!(others.len(), 2, "both are known: {others:?}");
         house.host_is(HostState::Ready).await;

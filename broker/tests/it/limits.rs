@@ -1,8 +1,8 @@
 //! Time limits of pools, and how many desktops they take.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use rolltop_broker::{clock::Clock, config::Config, daemon::Daemon};
+use rolltop_broker::clock::Clock as _;
 use rolltop_proto::v1::{self, DesktopState, HostState};
 use tokio_tungstenite::tungstenite::Message;
 use tonic::Code;
@@ -238,11 +238,7 @@ fn of_two_brokers_the_one_that_relays_knows_and_the_other_takes_over() {
             let limits =
                 v1::TimeLimits { idle: seconds(600), warning: seconds(60), ..Default::default() };
             limit(&house, limits).await;
-            let second = house.dir.path().join("second");
-            let config = format!("listen = \"127.0.0.1:0\"\nstate_dir = {second:?}\n{on_etcd}");
-            let config = Config::read(&config, std::iter::empty()).unwrap();
-            let clock: Arc<dyn Clock> = Arc::clone(&house.clock) as Arc<dyn Clock>;
-            let daemon = Daemon::start(config, clock).await.unwrap();
+            let (daemon, second_port) = house.second_broker().await;
             let mut anna = house.sign_in("anna").await;
             anna.start("demo").await.unwrap();
             let mut socket = look(&house, &mut anna).await;
@@ -253,7 +249,7 @@ fn of_two_brokers_the_one_that_relays_knows_and_the_other_takes_over() {
 
             // The first ends in order: when the desktop was used is noted.
             house.stop_daemon().await;
-            house.port = daemon.address().port();
+            house.port = second_port;
             house.host_is(HostState::Ready).await;
             let mut anna = house.sign_in("anna").await;
             assert_eq!(anna.get("demo").await.unwrap().state(), DesktopState::Running);

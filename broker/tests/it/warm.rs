@@ -3,9 +3,6 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use rolltop_broker::{
-    clock::Clock,
-    config::Config,
-    daemon::Daemon,
     presence::Presence,
     state::{
         self, CapacityRecord, NumberRecord, PoolRecord, TransactionExt as _, WarmRecord, WarmState,
@@ -282,12 +279,8 @@ fn two_brokers_over_etcd_make_none_twice() {
         let endpoints: Vec<String> = (0..3).map(|place| cluster.endpoint(place)).collect();
         let on_etcd = format!("[store]\nkind = \"etcd\"\nendpoints = {endpoints:?}\n");
         let mut house = House::with(&on_etcd).await;
-        let second = house.dir.path().join("second");
-        let config = format!("listen = \"127.0.0.1:0\"\nstate_dir = {second:?}\n{on_etcd}");
-        let config = Config::read(&config, std::iter::empty()).unwrap();
-        let clock: Arc<dyn Clock> = Arc::clone(&house.clock) as Arc<dyn Clock>;
-        let daemon = Daemon::start(config, clock).await.unwrap();
-        let first_port = std::mem::replace(&mut house.port, daemon.address().port());
+        let (daemon, second_port) = house.second_broker().await;
+        let first_port = std::mem::replace(&mut house.port, second_port);
         house.host_is(HostState::Ready).await;
         let mut at_the_second = house.sign_in("ben").await;
         house.port = first_port;

@@ -7,7 +7,10 @@ use provider::{Provider, Signed, Spoil, Token, query_of};
 use rolltop_proto::v1::{self, Role, sign_in_ways_client::SignInWaysClient};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Browser, House, PASSWORD, User, reason_of, request};
+use crate::{
+    store::cluster::{EtcdCluster, within_namespaces},
+    support::{Answer, Browser, House, PASSWORD, User, reason_of, request},
+};
 
 const DESKS: &str = "desks.test";
 
@@ -229,6 +232,48 @@ async fn a_sign_in_is_its_browsers_and_good_once() {
     assert_eq!(answer.location, "https://desks.test/oidc/sign-in?moved=1&view=/desktop/demo");
     let answer = mine.get(&house, DESKS, "/oidc/sign-in?view=//evil.test/").await;
     assert!(answer.location.starts_with(provider.issuer()), "{}", answer.location);
+}
+
+#[test]
+fn what_one_broker_begins_another_finishes() {
+    within_namespaces("oidc::what_one_broker_begins_another_finishes", async {
+        let cluster = EtcdCluster::start().await;
+        let provider = Provider::new().await;
+        let endpoints: Vec<String> = (0..3).map(|place| cluster.endpoint(place)).collect();
+        let on_etcd = format!("[store]\nkind = \"etcd\"\nendpoints = {endpoints:?}\n");
+        let mut house = House::with(&format!("{on_etcd}{}", provider.config())).await;
+        // The other has never spoken with the provider.
+        let (second, other) = house.second_broker().await;
+        let first = house.port;
+        let ada = || json!({"sub": "1", "preferred_username": "ada", "name": "x", "groups": []});
+
+        let mut browser = Browser::default();
+        let address = begin(&house, &mut browser).await;
+        let code = provider.grant(&address, ada(), Value::Null, fine);
+        let state = query_of(&address)["state"].clone();
+        house.port = other;
+        let answer = come_back(&house, &mut browser, &state, &code).await;
+        assert_eq!(answer.location, "/#/desktop/demo");
+        // Used at all brokers, and signed in at all.
+        house.port = first;
+        let answer = come_back(&house, &mut browser, &state, &code).await;
+        assert_eq!(answer.location, "/#/not-signed-in/SIGN_IN_OVER");
+        let account = me(&mut user(&house, &browser).await).await;
+        assert_eq!(account.name, "ada");
+
+        // Back again the other way, where the key the provider signs with is a new one.
+        provider.change_key();
+        house.port = other;
+        let address = begin(&house, &mut browser).await;
+        let code = provider.grant(&address, ada(), Value::Null, fine);
+        let state = query_of(&address)["state"].clone();
+        house.port = first;
+        let answer = come_back(&house, &mut browser, &state, &code).await;
+        assert_eq!(answer.location, "/#/desktop/demo");
+        assert_eq!(me(&mut user(&house, &browser).await).await.uid, account.uid);
+        second.stop().await;
+        house.stop_daemon().await;
+    });
 }
 
 #[tokio::test]

@@ -139,6 +139,17 @@ impl House {
         self.daemon = Some(daemon);
     }
 
+    /// Another broker over the same store, which brokers can share, and its port.
+    pub(crate) async fn second_broker(&self) -> (Daemon, u16) {
+        let state_dir = |name: &str| format!("state_dir = {:?}\n", self.dir.path().join(name));
+        let config = self.config.replace(&state_dir("state"), &state_dir("second"));
+        let config = Config::read(&config, std::iter::empty()).unwrap();
+        let clock: Arc<dyn Clock> = Arc::<MovedClock>::clone(&self.clock);
+        let daemon = Daemon::start(config, clock).await.unwrap();
+        let port = daemon.address().port();
+        (daemon, port)
+    }
+
     pub(crate) fn daemon(&self) -> &Daemon {
         self.daemon.as_ref().unwrap()
     }
