@@ -57,10 +57,16 @@ impl Desktops {
                     );
                 }
                 let failed = outcome.as_ref().err().is_some_and(may_pass);
+                let host = outcome.as_ref().ok().map(|record| record.host.clone());
                 pilot.land(outcome);
-                // What was not noted is looked at again, now that nobody flies.
+                // What was not noted is looked at again, now that nobody flies; and
+                // what the host told meanwhile, for whoever flew was left out of
+                // that: the answer may be from before the host lost all it had.
                 if failed {
                     desktops.inner.unsettled.notify_one();
+                }
+                if let Some(host) = host {
+                    desktops.inner.hosts.look_again_at(&host, begun);
                 }
             };
             self.inner.tasks.spawn(fly.instrument(span));

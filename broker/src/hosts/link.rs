@@ -160,6 +160,7 @@ impl Keeper {
         agent: &mut Agent,
     ) -> Result<Streaming<HostDesktopEvent>, LinkError> {
         let observer = self.observer.as_ref();
+        *lock(&host.told) = Some(Instant::now());
         let horizon = observer.horizon(&host.name).await;
         let after = lock(&host.position).clone();
         let call = agent.watch_desktops(WatchHostDesktopsRequest { after });
@@ -180,6 +181,7 @@ impl Keeper {
             *lock(&host.position) = position;
         }
 
+        *lock(&host.told) = Some(Instant::now());
         let mut back = false;
         host.note(|seen| {
             back = seen.happen(Happening::Heard);

@@ -159,6 +159,8 @@ struct Host {
     position: Mutex<String>,
     /// It is to tell all it has again.
     again: Notify,
+    /// When it was last asked to tell all it has, or had told it.
+    told: Mutex<Option<Instant>>,
     touched: Touched,
 }
 
@@ -206,6 +208,16 @@ impl Hosts {
     /// Has every host that is heard tell all it has again.
     pub fn look_again(&self) {
         for host in self.table().values() {
+            host.again.notify_one();
+        }
+    }
+
+    /// Has a host tell all it has again if it has done so since `then`, or is about
+    /// to: for one who was not to be judged by what it told meanwhile.
+    pub fn look_again_at(&self, host: &HostName, then: Instant) {
+        if let Ok(host) = self.find(host)
+            && lock(&host.told).is_some_and(|told| told >= then)
+        {
             host.again.notify_one();
         }
     }
@@ -387,6 +399,7 @@ impl Host {
             channel: Mutex::default(),
             position: Mutex::default(),
             again: Notify::new(),
+            told: Mutex::default(),
             touched: Arc::clone(touched),
         })
     }

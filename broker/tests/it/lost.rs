@@ -1,10 +1,11 @@
 //! Hosts that are lost, and hosts that are drained: what becomes of desktops.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rolltop_proto::v1::{self, DesktopState, HostState};
+use tokio::sync::Semaphore;
 
-use crate::support::{House, User, loop_until, reason_of};
+use crate::support::{Behaviour, House, User, loop_until, reason_of};
 
 const SOON_LOST: &str = "[hosts]\nsuspect_s = 1\nlost_s = 2\n";
 const HOUR_S: i64 = 3600;
@@ -59,6 +60,31 @@ async fn a_volatile_desktop_of_a_lost_host_is_given_anew_elsewhere() {
     })
     .await;
     assert_eq!(again.state(), DesktopState::Running);
+}
+
+/// Found by a fault schedule: a host lost all it had after it had answered, and
+/// told so before the answer came.
+#[tokio::test]
+async fn an_answer_from_before_a_loss_of_power_is_not_believed_for_long() {
+    let house = House::new().await;
+    let (mut anna, script) = (house.sign_in("anna").await, &house.agent.script);
+    let gate = Arc::new(Semaphore::new(0));
+    script.behave(Behaviour::Late(Arc::clone(&gate)));
+    let mut starter = anna.clone();
+    let starting = tokio::spawn(async move { starter.start("demo").await });
+    loop_until("a desktop", async || {
+        let all = script.desktops();
+        all.first().is_some_and(|told| told.state() == DesktopState::Running).then_some(())
+    })
+    .await;
+    let watches = script.watches();
+    script.lose_power();
+    script.break_watches();
+    loop_until("it tells all", async || (script.watches() > watches).then_some(())).await;
+    gate.add_permits(1);
+    let (_, told) = starting.await.unwrap().unwrap();
+    assert_eq!(told.state(), DesktopState::Running, "as far as anybody knew");
+    assert_eq!(anna.state_is("demo", DesktopState::Gone).await.end_reason, "LOST");
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ pub enum Behaviour {
     Refuse(Status),
     /// The request waits at the door until the semaphore lets it in.
     Hold(Arc<Semaphore>),
+    /// It makes them, and says nothing of it until the semaphore lets it.
+    Late(Arc<Semaphore>),
 }
 
 /// How long things take.
@@ -62,6 +64,7 @@ pub struct Host {
     /// Its disks.
     pub storage: Disks,
     starts: AtomicUsize,
+    watches: AtomicUsize,
     pub(crate) table: Mutex<Table>,
 }
 
@@ -96,6 +99,7 @@ impl Host {
             assignments: Mutex::default(),
             storage: Disks::default(),
             starts: AtomicUsize::new(0),
+            watches: AtomicUsize::new(0),
             table: Mutex::default(),
         })
     }
@@ -125,6 +129,16 @@ impl Host {
     /// How many starts have reached it, repeated ones included.
     pub fn starts(&self) -> usize {
         self.starts.load(Ordering::SeqCst)
+    }
+
+    /// How often somebody has begun to watch it.
+    pub fn watches(&self) -> usize {
+        self.watches.load(Ordering::SeqCst)
+    }
+
+    /// Whoever watches it has to ask anew, as after a restart; calls go on.
+    pub fn break_watches(&self) {
+        lock(&self.table).begin_anew();
     }
 
     /// A desktop ends by itself.
@@ -184,6 +198,18 @@ impl Host {
     /// All that has become of its desktops, oldest first.
     pub fn deeds(&self) -> Vec<Deed> {
         lock(&self.table).deeds()
+    }
+
+    pub(crate) fn note_watch(&self) {
+        self.watches.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// What is to let answers go that are late.
+    pub(crate) fn lateness(&self) -> Option<Arc<Semaphore>> {
+        match &*lock(&self.behaviour) {
+            Behaviour::Late(gate) => Some(Arc::clone(gate)),
+            Behaviour::Run | Behaviour::Fail(_) | Behaviour::Refuse(_) | Behaviour::Hold(_) => None,
+        }
     }
 
     pub(crate) fn note_request(&self, request: &StartHostDesktopRequest) {

@@ -58,8 +58,16 @@ impl HostAgent for Service {
         let host = Arc::clone(&self.0);
         // The answer begins at once, as a real agent's does.
         let answer = stream::once(async move {
+            let late = host.lateness();
             match host.start(request).await {
-                Ok(life) => follow(&life).boxed(),
+                Ok(life) => match late {
+                    Some(gate) => {
+                        let told: Vec<_> = follow(&life).collect().await;
+                        drop(gate.acquire().await);
+                        stream::iter(told).boxed()
+                    }
+                    None => follow(&life).boxed(),
+                },
                 Err(status) => stream::iter([Err(status)]).boxed(),
             }
         });
@@ -170,6 +178,7 @@ impl HostAgent for Service {
         &self,
         request: Request<v1::WatchHostDesktopsRequest>,
     ) -> Result<Response<Self::WatchDesktopsStream>, Status> {
+        self.0.note_watch();
         let (first, seen, count) = {
             let table = self.0.table();
             let now = table.log.count();

@@ -43,7 +43,7 @@ impl Host {
         let broken = lock(&self.broken).get(&planned.version).cloned();
         let failure = match behaviour {
             _ if broken.is_some() => broken,
-            Behaviour::Run => None,
+            Behaviour::Run | Behaviour::Late(_) => None,
             Behaviour::Fail(failure) => Some(failure),
             Behaviour::Refuse(status) => return Err(status),
             Behaviour::Hold(gate) => {
