@@ -8,7 +8,9 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use rolltop_proto::v1::{SignInRequest, broker_client::BrokerClient, hosts_client::HostsClient};
+use rolltop_proto::v1::{
+    OpenConnectionRequest, SignInRequest, broker_client::BrokerClient, hosts_client::HostsClient,
+};
 use tokio::process::Command;
 use tonic::{
     Request,
@@ -16,10 +18,14 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
-use crate::daemon::Daemon;
+use crate::{
+    daemon::Daemon,
+    gateway::{self, Socket},
+};
 
 /// Where brokers of tests listen.
 pub const ADDRESS: &str = "127.0.0.1:8443";
+const PORT: u16 = 8443;
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a broker is started with: its program and a directory for all it keeps.
@@ -148,9 +154,8 @@ impl Broker {
     }
 
     async fn channel(&self) -> anyhow::Result<Channel> {
-        let ca = fs::read(self.settings.state().join("ca.pem")).context("the broker's ca.pem")?;
         let tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(ca))
+            .ca_certificate(Certificate::from_pem(self.ca()?))
             .domain_name("localhost");
         Endpoint::from_shared(format!("https://{ADDRESS}"))?
             .tls_config(tls)?
@@ -158,6 +163,20 @@ impl Broker {
             .connect()
             .await
             .context("the broker does not answer")
+    }
+
+    fn ca(&self) -> anyhow::Result<String> {
+        fs::read_to_string(self.settings.state().join("ca.pem")).context("the broker's ca.pem")
+    }
+
+    /// The display of a desktop of the caller's, as a browser shows it.
+    ///
+    /// # Errors
+    /// There is none, or the broker refuses.
+    pub async fn look(&self, caller: &mut Caller, desktop: &str) -> anyhow::Result<Socket> {
+        let request = caller.ask(OpenConnectionRequest { desktop: desktop.into() });
+        let opened = caller.client.open_connection(request).await?.into_inner();
+        gateway::connect(&gateway::trusting(&self.ca()?)?, PORT, &opened.path).await
     }
 
     /// A new connection for calls about hosts.

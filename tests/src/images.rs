@@ -2,12 +2,11 @@
 
 use std::{
     fs,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail};
-use rolltop_image::{ImageRef, ImageStore, Manifest, Published, Root};
+use rolltop_image::{ImageRef, ImageStore, Manifest, Published, Root, VersionId};
 
 /// Tag of everything in such a store.
 pub const TAG: &str = "stable";
@@ -35,7 +34,7 @@ impl BorrowedImages {
 
     /// Puts a version that `change` has had its way with beside its original's
     /// root: the same file where the filesystem allows it, a copy elsewhere.
-    /// Returns its reference.
+    /// Returns its reference, by [`TAG`].
     ///
     /// # Errors
     /// The root is a directory, or the store cannot be written.
@@ -44,6 +43,22 @@ impl BorrowedImages {
         original: &Published,
         change: impl FnOnce(&mut Manifest),
     ) -> anyhow::Result<String> {
+        let version = self.add_version(original, &original.version, change)?;
+        let store = ImageStore::open(&self.dir)?;
+        store.tag(&version.name, &TAG.parse()?, &version.version)?;
+        Ok(format!("{}:{TAG}", version.name))
+    }
+
+    /// The same as a version of this name, which no tag points at yet.
+    ///
+    /// # Errors
+    /// The root is a directory, or the store cannot be written.
+    pub fn add_version(
+        &self,
+        original: &Published,
+        version: &VersionId,
+        change: impl FnOnce(&mut Manifest),
+    ) -> anyhow::Result<Published> {
         let Root::Erofs(root) = &original.root else {
             bail!(
                 "{}@{} is a directory; use one kept as an EROFS file",
@@ -53,25 +68,19 @@ impl BorrowedImages {
         };
         let mut manifest = original.manifest.clone();
         change(&mut manifest);
-        let image = self.dir.join(manifest.name.as_str());
-        let version = image.join("versions").join(original.version.as_str());
-        let tags = image.join("tags");
-        for dir in [&version, &tags] {
-            fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        }
-        let file = version.join(root.file_name().context("a root without a name")?);
+        let dir = self.dir.join(manifest.name.as_str()).join("versions").join(version.as_str());
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let file = dir.join(root.file_name().context("a root without a name")?);
         if fs::hard_link(root, &file).is_err() {
             // Another filesystem.
             fs::copy(root, &file).with_context(|| format!("cannot copy {}", root.display()))?;
         }
-        fs::write(version.join("manifest.toml"), manifest.to_toml())?;
-        symlink(Path::new("../versions").join(original.version.as_str()), tags.join(TAG))?;
-        let reference = format!("{}:{TAG}", manifest.name);
+        fs::write(dir.join("manifest.toml"), manifest.to_toml())?;
+        let reference = format!("{}@{version}", manifest.name);
         // By the reader's own eyes: the layout is the store's business.
         ImageStore::open(&self.dir)?
             .resolve(&reference.parse::<ImageRef>()?)
-            .with_context(|| format!("{reference} was not put into the store as it should be"))?;
-        Ok(reference)
+            .with_context(|| format!("{reference} was not put into the store as it should be"))
     }
 }
 

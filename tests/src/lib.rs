@@ -15,6 +15,7 @@ pub mod display;
 pub mod durability;
 pub mod exposition;
 pub mod faults;
+pub mod gateway;
 pub mod http;
 pub mod images;
 pub mod isolation;

@@ -34,8 +34,8 @@ pub struct Ages {
     pub behind: u32,
 }
 
-/// `image` and `version` run; the next start takes `next`, which means the version
-/// `there` on its host, if that has it.
+/// `image`, by its name alone, and `version` run; the next start takes `next`,
+/// which means the version `there` on its host, if that has it.
 pub fn age(image: &str, version: &str, next: &ImageRef, there: Option<&str>) -> Age {
     if version.is_empty() {
         return Age::Unknown;
@@ -109,7 +109,10 @@ impl Hosts {
                     continue;
                 };
                 let there = version_among(&seen.images, next);
-                let age = age(&desktop.image, &desktop.version, next, there);
+                // As it was asked for, tag and all.
+                let age = ImageRef::parse("image", &desktop.image).map_or(Age::Unknown, |image| {
+                    age(image.image(), &desktop.version, next, there)
+                });
                 ages.running += 1;
                 ages.behind += u32::from(age == Age::Behind);
             }

@@ -65,6 +65,8 @@ pub(super) struct Standing {
     pub(super) connected: u32,
     pub(super) unreachable: u32,
     pub(super) unplaceable: u32,
+    /// With nobody connected, whose users have yet to be told, or have time left.
+    pub(super) warned: u32,
 }
 
 /// `closed`: the pool takes no new desktops.
@@ -159,7 +161,7 @@ fn is_news(record: &RolloutRecord, fact: &Fact) -> bool {
 }
 
 /// How it stands, also while nothing is restarted.
-pub(super) fn standing(record: &RolloutRecord, facts: &[Fact]) -> Standing {
+pub(super) fn standing(record: &RolloutRecord, facts: &[Fact], now: Timestamp) -> Standing {
     let mut standing = Standing::default();
     let behind = facts
         .iter()
@@ -169,6 +171,8 @@ pub(super) fn standing(record: &RolloutRecord, facts: &[Fact]) -> Standing {
         standing.connected += u32::from(fact.connected);
         standing.unreachable += u32::from(!fact.heard);
         standing.unplaceable += u32::from(!fact.placeable);
+        let has_time = fact.told.is_none_or(|at| at > now);
+        standing.warned += u32::from(has_time && !fact.connected && fact.heard && fact.placeable);
     }
     standing
 }
@@ -189,14 +193,25 @@ pub(super) fn because(record: &RolloutRecord, standing: Standing, closed: bool) 
         None => "in use, and there is no deadline",
         Some(_) => "in use, until the deadline",
     };
+    let warned = format!("to end {} after they are told", spoken(record.settings.warning_ms));
     let parts = [
         (standing.connected, in_use),
+        (standing.warned, warned.as_str()),
         (standing.unreachable, "on hosts that do not answer"),
         (standing.unplaceable, "without a host that has the version"),
     ];
     let parts = parts.into_iter().filter(|(count, _)| *count > 0);
     let parts: Vec<String> = parts.map(|(count, what)| format!("{count} {what}")).collect();
     parts.join("; ")
+}
+
+/// A length of time, rounded up where nobody would mind.
+fn spoken(ms: u64) -> String {
+    const UNITS: [(u64, u64, &str); 3] =
+        [(7_200_000, 3_600_000, "h"), (120_000, 60_000, "min"), (0, 1_000, "s")];
+    let unit = UNITS.into_iter().find(|(least, ..)| ms >= *least);
+    let (_, size, name) = unit.unwrap_or((0, 1_000, "s"));
+    format!("{} {name}", ms.div_ceil(size))
 }
 
 fn halted_because(record: &RolloutRecord) -> String {

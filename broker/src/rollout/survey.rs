@@ -131,10 +131,10 @@ impl Rollouts {
             false => self.survey(&record.pool, None).await?,
         };
         let facts = survey.as_ref().map_or(&[][..], |survey| &survey.facts);
-        let standing = plan::standing(&record, facts);
+        let standing = plan::standing(&record, facts, self.inner.parts.clock.now());
         let closed = survey.as_ref().is_some_and(Survey::closed);
         let because = plan::because(&record, standing, closed);
-        let Standing { behind, connected, unreachable, unplaceable } = standing;
+        let Standing { behind, connected, unreachable, unplaceable, .. } = standing;
         Ok(Shown { record, behind, connected, unreachable, unplaceable, because })
     }
 

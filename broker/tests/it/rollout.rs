@@ -119,6 +119,8 @@ async fn desktops_that_are_behind_are_restarted_one_after_the_other() {
         assert_eq!((desktop.state(), desktop.version.as_str()), (DesktopState::Running, "2"));
         assert!(!desktop.behind && desktop.ends_at.is_none());
     }
+    let pool = olga.pool("demo-keep").await;
+    assert_eq!((pool.running, pool.behind), (3, 0));
     // Each came up before the next one ended.
     let deeds = house.agent.script.deeds();
     let whole = |deed: &&rolltop_sim::Deed| matches!(deed.what, What::Ended(_) | What::Up);

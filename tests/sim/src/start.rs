@@ -110,7 +110,7 @@ impl Host {
             let text = format!("number: {} is not within {network}", request.number);
             refuse(Code::InvalidArgument, "INVALID_ARGUMENT", text)
         })?;
-        let (image, version) = self.version(&request.image)?;
+        let version = self.version(&request.image)?;
         let overlay = request.overlay.clone().unwrap_or_default();
         Ok(HostDesktop {
             number: request.number,
@@ -118,7 +118,7 @@ impl Host {
             label: request.label.clone(),
             state: DesktopState::Planned.into(),
             account: request.account.clone(),
-            image,
+            image: request.image.clone(),
             version,
             mac: format!("54:52:00:{high:02x}:{middle:02x}:{low:02x}"),
             ip: ip.to_string(),
@@ -137,7 +137,7 @@ impl Host {
         })
     }
 
-    fn version(&self, reference: &str) -> Result<(String, String), Status> {
+    fn version(&self, reference: &str) -> Result<String, Status> {
         let images = lock(&self.images);
         let found = match (reference.split_once('@'), reference.split_once(':')) {
             (Some((image, version)), _) => {
@@ -148,8 +148,7 @@ impl Host {
                 .find(|known| known.image == image && known.tags.iter().any(|known| known == tag)),
             (None, None) => None,
         };
-        let found = found.map(|known| (known.image.clone(), known.version.clone()));
-        found.ok_or_else(|| {
+        found.map(|known| known.version.clone()).ok_or_else(|| {
             let text = format!("there is no image {reference} on this host");
             refuse(Code::NotFound, "IMAGE_UNKNOWN", text)
         })

@@ -11,19 +11,9 @@ use futures_util::{StreamExt as _, future::join};
 use rolltop_proto::v1::{
     self, HostState, broker_client::BrokerClient, start_desktop_response::Message,
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-};
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep, sleep_until, timeout},
-};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
-use tokio_tungstenite::{
-    client_async,
-    tungstenite::{Message as Frame, client::IntoClientRequest as _},
-};
+use tokio_tungstenite::tungstenite::Message as Frame;
 use tonic::{
     Code, Request, Status,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
@@ -36,6 +26,7 @@ use super::{
     cluster::{Person, broker_port},
     random::Random,
 };
+use crate::gateway;
 
 /// For a broker to take a connection.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -94,14 +85,7 @@ impl Doors {
             anyhow::Ok(endpoint.connect_lazy())
         };
         let channels = (0..BROKERS).map(channel).collect::<anyhow::Result<_>>()?;
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(ca.as_bytes())?)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { channels, tls: TlsConnector::from(Arc::new(config)), patience })
+        Ok(Self { channels, tls: gateway::trusting(ca)?, patience })
     }
 
     fn client(&self, broker: usize) -> Option<BrokerClient<Channel>> {
@@ -240,11 +224,7 @@ impl Caller {
     /// As a browser does, until the display has greeted.
     async fn see(&self, path: &str, broker: usize) -> anyhow::Result<Outcome> {
         let port = u16::try_from(broker_port(broker))?;
-        let tcp = timeout(CONNECT, TcpStream::connect(("127.0.0.1", port))).await??;
-        let tls = self.doors.tls.connect(ServerName::try_from("localhost")?, tcp).await?;
-        let mut request = format!("wss://localhost:{port}{path}").into_client_request()?;
-        request.headers_mut().insert("sec-websocket-protocol", "binary".parse()?);
-        let (mut socket, _) = client_async(request, tls).await?;
+        let mut socket = gateway::connect(&self.doors.tls, port, path).await?;
         while let Some(frame) = socket.next().await {
             match frame? {
                 Frame::Binary(bytes) if bytes.starts_with(BANNER) => return Ok(Outcome::Seen),

@@ -1,6 +1,6 @@
 //! A broker beside the agent, and what happens to desktops when it dies.
 
-use std::{fs, time::Duration};
+use std::{fs, process::Output, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use rolltop_proto::v1::{
@@ -19,18 +19,31 @@ use crate::stage::{Stage, eventually, get, gone, log_out, shell};
 const MOMENTS_MS: [u64; 7] = [0, 3, 8, 15, 25, 40, 80];
 
 /// An agent and a broker that knows it.
-struct House {
-    agent: Agent,
-    broker: Broker,
-    anna: Caller,
+pub(crate) struct House {
+    pub(crate) agent: Agent,
+    pub(crate) broker: Broker,
+    /// Who operates it.
+    pub(crate) anna: Caller,
 }
 
 impl House {
     async fn new(stage: &Stage) -> anyhow::Result<Self> {
+        Self::with_people(stage, []).await.map(|(house, [])| house)
+    }
+
+    /// One that these live in too.
+    pub(crate) async fn with_people<const N: usize>(
+        stage: &Stage,
+        names: [&str; N],
+    ) -> anyhow::Result<(Self, [Caller; N])> {
         let program = stage.settings()?.programs.agent.with_file_name("rolltop-broker");
         ensure!(program.is_file(), "{} is missing: build its crate first", program.display());
         let settings = BrokerSettings::prepare(program, stage.dir().join("broker"))?;
         let password = settings.add_user("anna", &["--operator"]).await?;
+        let mut passwords = Vec::new();
+        for name in names {
+            passwords.push(settings.add_user(name, &[]).await?);
+        }
         let credentials = stage.dir().join("credentials");
         let endpoint = format!("https://{}", Settings::ADDRESS);
         settings.add_host("host1", &endpoint, &credentials).await?;
@@ -39,7 +52,28 @@ impl House {
         let broker = Broker::start(settings).await?;
         let mut anna = broker.sign_in("anna", &password).await?;
         ready(&mut anna).await?;
-        Ok(Self { agent, broker, anna })
+        let mut people = Vec::new();
+        for (name, password) in names.iter().zip(&passwords) {
+            people.push(broker.sign_in(name, password).await?);
+        }
+        let people = people.try_into().ok().context("as many callers as names")?;
+        Ok((Self { agent, broker, anna }, people))
+    }
+
+    /// What the command line did for anna, who operates.
+    pub(crate) async fn rolltop(&self, words: &[&str]) -> anyhow::Result<Output> {
+        let program = self.agent.settings().programs.agent.with_file_name("rolltop");
+        ensure!(program.is_file(), "{} is missing: build its crate first", program.display());
+        let mut command = self.broker.command_line(&program, &self.anna)?;
+        command.args(words).output().await.context("cannot run rolltop")
+    }
+
+    /// What it said; it must succeed.
+    pub(crate) async fn told(&self, words: &[&str]) -> anyhow::Result<String> {
+        let output = self.rolltop(words).await?;
+        let wrong = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "{words:?}: {wrong}");
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// `kill -9` of the broker, and another on the same store.
@@ -51,7 +85,7 @@ impl House {
         Ok(Self { agent: self.agent, broker, anna })
     }
 
-    async fn close(self) -> anyhow::Result<()> {
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
         self.broker.end().await?;
         self.agent.purge().await
     }
@@ -66,7 +100,7 @@ async fn ready(caller: &mut Caller) -> anyhow::Result<()> {
     .await
 }
 
-async fn start(caller: &mut Caller, pool: &str) -> anyhow::Result<Desktop> {
+pub(crate) async fn start(caller: &mut Caller, pool: &str) -> anyhow::Result<Desktop> {
     let request = StartDesktopRequest { pool: pool.into(), ..StartDesktopRequest::default() };
     let request = caller.ask(request);
     let mut answers = caller.client.start_desktop(request).await?.into_inner();
@@ -78,13 +112,13 @@ async fn start(caller: &mut Caller, pool: &str) -> anyhow::Result<Desktop> {
     bail!("the answer ended without a desktop")
 }
 
-async fn stop(caller: &mut Caller, desktop: &str) -> anyhow::Result<()> {
+pub(crate) async fn stop(caller: &mut Caller, desktop: &str) -> anyhow::Result<()> {
     let request = caller.ask(StopDesktopRequest { desktop: desktop.into() });
     caller.client.stop_desktop(request).await?;
     Ok(())
 }
 
-async fn desktops(caller: &mut Caller) -> anyhow::Result<Vec<Desktop>> {
+pub(crate) async fn desktops(caller: &mut Caller) -> anyhow::Result<Vec<Desktop>> {
     let request = caller.ask(ListDesktopsRequest { all: false });
     Ok(caller.client.list_desktops(request).await?.into_inner().desktops)
 }
@@ -92,15 +126,7 @@ async fn desktops(caller: &mut Caller) -> anyhow::Result<Vec<Desktop>> {
 pub(crate) async fn the_command_line_looks_and_copies(stage: &Stage) -> anyhow::Result<()> {
     let mut house = House::new(stage).await?;
     let desktop = start(&mut house.anna, "demo").await?;
-    let program = stage.settings()?.programs.agent.with_file_name("rolltop");
-    ensure!(program.is_file(), "{} is missing: build its crate first", program.display());
-    let rolltop = async |words: &[&str]| {
-        let mut command = house.broker.command_line(&program, &house.anna)?;
-        let output = command.arg("desktop").args(words).output().await?;
-        let (said, wrong) = (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned());
-        ensure!(output.status.success(), "{words:?}: {wrong}");
-        anyhow::Ok(String::from_utf8_lossy(&said).into_owned())
-    };
+    let rolltop = async |words: &[&str]| house.told(&[&["desktop"], words].concat()).await;
     let mut api = house.agent.api().await?;
     let tree = stage.dir().join("tree");
     fs::create_dir_all(tree.join("sub"))?;

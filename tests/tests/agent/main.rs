@@ -24,6 +24,7 @@ mod orders;
 mod rates;
 mod reloads;
 mod requests;
+mod rollout;
 mod sessions;
 mod stage;
 mod stats;
@@ -152,6 +153,8 @@ async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
         enrol::a_machine_becomes_a_host_with_a_token,
         broker::a_logout_without_a_broker_is_found_out,
         broker::a_broker_killed_in_a_start_leaves_one_desktop,
+        rollout::desktops_come_to_what_their_tag_means,
+        rollout::a_version_that_does_not_start_costs_one_desktop,
         visitors::what_a_command_leaves_keeps_no_desktop,
         visitors::a_command_of_any_runtime_keeps_no_desktop,
         visitors::a_shell_is_hung_up_when_the_desktop_ends,

@@ -172,6 +172,15 @@ impl Stage {
         })
     }
 
+    /// Another version of `demo`, which no tag points at yet.
+    pub(crate) fn version(
+        &self,
+        version: &str,
+        change: impl FnOnce(&mut Manifest),
+    ) -> anyhow::Result<Published> {
+        self.images.add_version(&self.original, &version.parse()?, change)
+    }
+
     /// An image whose session is this shell command.
     pub(crate) fn session(&self, name: &str, command: &str) -> anyhow::Result<String> {
         self.image(name, |manifest| {

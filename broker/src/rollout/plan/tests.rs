@@ -163,7 +163,7 @@ fn starts_that_fail_are_counted_once_and_stop_it() {
 
 #[test]
 fn what_is_waited_for_is_said() {
-    let standing = Standing { behind: 4, connected: 3, unreachable: 1, unplaceable: 0 };
+    let standing = Standing { behind: 4, connected: 3, unreachable: 1, unplaceable: 0, warned: 0 };
     let of = |record: &RolloutRecord, closed| because(record, standing, closed);
     assert_eq!(
         of(&rollout(), false),
@@ -175,9 +175,19 @@ fn what_is_waited_for_is_said() {
         Fact { connected: true, ..fact("a", 1) },
         Fact { heard: false, ..fact("b", 2) },
         fact("c", 101),
+        // Its time has come; to be told; told.
+        fact("d", 3),
+        Fact { told: None, ..fact("e", 4) },
+        Fact { told: Some(Timestamp(NOW.0 + 1)), ..fact("f", 5) },
     ];
-    let expected = Standing { behind: 2, connected: 1, unreachable: 1, unplaceable: 0 };
-    assert_eq!(super::standing(&rollout(), &facts), expected);
+    let expected = Standing { behind: 5, connected: 1, unreachable: 1, unplaceable: 0, warned: 2 };
+    assert_eq!(super::standing(&rollout(), &facts, NOW), expected);
+    // Else an operator wonders for ten minutes why nothing happens.
+    let quiet = Standing { warned: 2, ..Standing::default() };
+    for (ms, time) in [(999, "1 s"), (90_000, "90 s"), (600_000, "10 min"), (7_200_000, "2 h")] {
+        let said = because(&timed(None, ms), quiet, false);
+        assert_eq!(said, format!("2 to end {time} after they are told"));
+    }
 }
 
 fn any_fact() -> impl Strategy<Value = Fact> {
