@@ -6,6 +6,7 @@ import { after, afterEach, before, describe, it } from "node:test";
 import { launch } from "./lib/browser.mjs";
 import { Cli } from "./lib/cli.mjs";
 import { eventually } from "./lib/eventually.mjs";
+import { addImage, addVersion, removeImage } from "./lib/images.mjs";
 import { Portal } from "./lib/portal.mjs";
 import { system } from "./lib/system.mjs";
 import { codeOf } from "./lib/totp.mjs";
@@ -123,6 +124,64 @@ describe("the operators' pages", { timeout: 300_000 }, () => {
     await portal.by("confirm-accept").click();
     await portal.by("pools-row-browser-made").waitFor({ state: "detached" });
     assert.ok(!(await names()).includes("browser-made"));
+  });
+
+  it("bring the desktops of a pool to what its tag means, live, and back", async () => {
+    const pool = "browser-rolled";
+    const session = ["/usr/local/bin/rolltop-session"];
+    const runs = async () => (await cli.json(["desktop", "show", pool])).version;
+    const away = { name: "browser-away", password: "out for the whole day 8" };
+    let elsewhere;
+    await addImage(system.images, pool, session);
+    try {
+      await operator.run(["pool", "set", pool, "--image", `${pool}:stable`, "--disk", "256MiB"]);
+      const person = await signedIn(system.user);
+      await person.openDesktop(pool);
+      await operator.run(["user", "add", away.name, "--password-stdin"], away.password);
+      elsewhere = await Cli.signedIn(system, away);
+      await elsewhere.run(["desktop", "start", pool]);
+      const before = await runs();
+      const portal = await operating("pools");
+      const behind = portal.by(`pool-${pool}-rollout`);
+      await behind.getByText("0", { exact: true }).waitFor();
+      await addVersion(system.images, pool, "next", session);
+      await operator.run(["image", "tag", `${pool}@next`, "stable", "--store", system.images]);
+      await behind.getByText("2", { exact: true }).waitFor();
+
+      await behind.click();
+      await portal.by("rollout-deadline").fill("10s");
+      await portal.by("rollout-warning").fill("2s");
+      await portal.by("rollout-batch").fill("1");
+      await portal.by("rollout-start").click();
+      await person.by("ends-note").getByText("a new version of this desktop").waitFor();
+      // Where nobody looks on goes first; who does gets another at the deadline.
+      const dialog = portal.by("rollout-dialog");
+      await portal.by("rollout-words").getByText("0 of 2 restarted, 1 ended, 1 behind, 1 with somebody connected").waitFor();
+      await person.by("ended-message").waitFor();
+      await portal.by("rollout-words").getByText("1 of 2 restarted, 1 ended").waitFor();
+      await dialog.getByText("Done", { exact: true }).waitFor();
+      await portal.by("rollout-behind").getByText(`None of 1 running desktops is behind ${pool}:stable.`).waitFor();
+      assert.equal(await runs(), "next");
+      await person.by("start-again").click();
+      await person.screen.shown();
+
+      await portal.by("rollout-back").click();
+      await portal.by("confirm-accept").click();
+      await person.by("ends-note").getByText("an earlier version").waitFor();
+      await portal.by("rollout-words").getByText("1 of 1 restarted").waitFor();
+      await dialog.getByText("Done", { exact: true }).waitFor();
+      await portal.by("rollout-behind").getByText(`behind ${pool}@${before}.`).waitFor();
+      assert.equal(await runs(), before);
+      await portal.by("rollout-close").click();
+      await behind.getByText("0", { exact: true }).waitFor();
+    } finally {
+      await cli.run(["desktop", "stop", pool]).catch(() => {});
+      await elsewhere?.run(["desktop", "stop", pool]).catch(() => {});
+      await elsewhere?.close();
+      await operator.run(["user", "delete", away.name]).catch(() => {});
+      await operator.run(["pool", "delete", pool]);
+      await removeImage(system.images, pool);
+    }
   });
 
   it("make a user an auditor, who may look and change nothing, whatever their name is", async () => {

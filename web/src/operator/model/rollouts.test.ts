@@ -41,6 +41,9 @@ test("the form's words are settings, and faults are told", () => {
       warning: { seconds: 600n },
     },
   });
+  assert.deepEqual(settingsOf({ ...USUAL_SETTINGS, deadline: "0s", warning: "0min" }), {
+    settings: { batch: { case: "percent", value: 10 }, maxFailures: 1, deadline: { seconds: 0n }, warning: { seconds: 0n } },
+  });
   for (const bad of [{ deadline: "soon" }, { batch: "0" }, { batch: "101%" }, { batch: "all" }, { failures: "" }, { failures: "0" }]) {
     assert.ok("fault" in settingsOf({ ...USUAL_SETTINGS, ...bad }), JSON.stringify(bad));
   }

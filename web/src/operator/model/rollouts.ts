@@ -93,10 +93,11 @@ export type RolloutSettingsInit = MessageInitShape<typeof RolloutSettingsSchema>
 
 /** The settings a form describes, or what is wrong with it. The server checks them again. */
 export function settingsOf(draft: SettingsDraft): { readonly settings: RolloutSettingsInit } | { readonly fault: string } {
+  // Nothing is the server's choice; no time at all is none.
   const length = (text: string): { seconds: bigint } | undefined | null => {
+    if (text.trim() === "") return undefined;
     const seconds = parseLength(text);
-    if (seconds === undefined) return null;
-    return seconds === 0 ? undefined : { seconds: BigInt(seconds) };
+    return seconds === undefined ? null : { seconds: BigInt(seconds) };
   };
   const deadline = length(draft.deadline);
   const warning = length(draft.warning);

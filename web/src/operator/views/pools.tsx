@@ -47,6 +47,9 @@ export function PoolsPage(): VNode {
   const counts = countedByPool(desktops?.values() ?? []);
   const countIn = (name: string): PoolCount => counts.get(name) ?? NO_DESKTOPS;
 
+  /** Rolling back gives it another image. */
+  const asIsNow = (pool: Pool): Pool => listed?.pools.find(({ name }) => name === pool.name) ?? pool;
+
   const remove = async (name: string): Promise<void> => {
     close();
     if (await act(() => broker.deletePool({ name }))) again();
@@ -142,7 +145,7 @@ export function PoolsPage(): VNode {
         />
       )}
       {open?.kind === "rollout" && (
-        <RolloutDialog pool={open.pool} count={countIn(open.pool.name)} rollout={rollouts?.get(open.pool.name)} onChanged={again} onClose={close} />
+        <RolloutDialog pool={asIsNow(open.pool)} count={countIn(open.pool.name)} rollout={rollouts?.get(open.pool.name)} onChanged={again} onClose={close} />
       )}
       {open?.kind === "explain" && (
         <Dialog title={`Placement: ${open.pool.name}`} onClose={close}>

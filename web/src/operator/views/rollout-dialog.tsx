@@ -142,8 +142,8 @@ function Progress({ rollout, now }: { rollout: Rollout; now: number }): VNode {
 
 const FIELDS: readonly (readonly [keyof SettingsDraft, string, string])[] = [
   ["batch", "At a time", "10% of them, or 5 desktops."],
-  ["deadline", "Who is connected has", "8h or 2d. Empty: until they leave."],
-  ["warning", "They are told before", "Empty: 10 minutes."],
+  ["deadline", "Who is connected has", "8h or 0s. Empty: until they leave."],
+  ["warning", "They are told before", "Empty: 10 minutes. 0s: not."],
   ["failures", "Failures that halt it", "1 to 100."],
 ];
 
