@@ -1,35 +1,32 @@
 //! The OCI bundle of a desktop: a pure function of what is known about it, and
 //! the only thing a container runtime gets to see.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    path::Path,
-};
+mod limits;
+mod process;
+
+use std::path::Path;
 
 use oci_spec::{
     OciSpecError,
     runtime::{
-        LinuxBlockIo, LinuxBlockIoBuilder, LinuxBuilder, LinuxCpuBuilder, LinuxDeviceCgroupBuilder,
-        LinuxIdMapping, LinuxIdMappingBuilder, LinuxMemoryBuilder, LinuxNamespace,
-        LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources,
-        LinuxResourcesBuilder, LinuxThrottleDeviceBuilder, Mount, MountBuilder, Process,
-        ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+        LinuxBuilder, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceBuilder,
+        LinuxNamespaceType, Mount, MountBuilder, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
+        UserBuilder,
     },
 };
 use rolltop_launcher::profile::{self, NestedNamespaces};
-use rolltop_overlay::{IdMap, IdRange, LOOP_MAJOR};
+use rolltop_overlay::{IdMap, IdRange};
 
+pub use self::{
+    limits::{disk_resources, new_resources},
+    process::{SessionIngredients, exec, session},
+};
 use crate::{
     extra::ExtraBind,
     paths::{DISPLAY_DIR_INSIDE, DesktopPaths, INIT_INSIDE, NOTIFY_INSIDE},
-    request::{Account, DiskRates, Limits},
+    request::Limits,
     watches,
 };
-
-/// Period of the CPU quota, microseconds: the kernel's default.
-const CPU_PERIOD_US: u64 = 100_000;
-/// In OCI resources.
-const UNLIMITED: i64 = -1;
 
 /// Paths of `/proc` and `/sys` that tell about the host or change it.
 const MASKED: [&str; 10] = [
@@ -116,7 +113,7 @@ pub fn container(from: &Ingredients<'_>) -> Result<Spec, OciSpecError> {
         .uid_mappings(ids.clone())
         .gid_mappings(ids)
         .cgroups_path(from.paths.cgroup())
-        .resources(first_resources(from.limits, from.disks)?)
+        .resources(limits::first_resources(from.limits, from.disks)?)
         .masked_paths(MASKED.map(str::to_owned))
         .readonly_paths(READ_ONLY.map(str::to_owned))
         .seccomp(profile::default_seccomp(NestedNamespaces::Denied));
@@ -227,239 +224,12 @@ fn id_mappings(ids: &IdMap) -> Result<Vec<LinuxIdMapping>, OciSpecError> {
     ranges.into_iter().map(mapping).collect()
 }
 
-/// What is not limited is not mentioned: the kernel's own default holds.
-fn first_resources(limits: Limits, disks: &[u32]) -> Result<LinuxResources, OciSpecError> {
-    let mut resources = resources(
-        limits.memory_mib.map(bytes),
-        limits.cpu_millis.map(quota),
-        limits.pids.map(count),
-    )?;
-    // Each runtime adds what every container has in `/dev`.
-    let no_device = LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build()?;
-    resources.set_devices(Some(vec![no_device]));
-    if limits.disk != DiskRates::default() {
-        resources.set_block_io(Some(block_io(limits.disk, disks)?));
-    }
-    Ok(resources)
-}
-
-/// Limits for a container that has some already: what is not limited any more
-/// is said so.
-///
-/// # Errors
-/// A value the OCI types refuse; the agent's own fault.
-pub fn new_resources(limits: Limits) -> Result<LinuxResources, OciSpecError> {
-    resources(
-        Some(limits.memory_mib.map_or(UNLIMITED, bytes)),
-        Some(limits.cpu_millis.map_or(UNLIMITED, quota)),
-        Some(limits.pids.map_or(UNLIMITED, count)),
-    )
-}
-
-/// Rates of the disks /dev/loopN that a desktop has; what is not limited is said
-/// so.
-///
-/// # Errors
-/// A value the OCI types refuse; the agent's own fault.
-pub fn disk_resources(rates: DiskRates, disks: &[u32]) -> Result<LinuxResources, OciSpecError> {
-    LinuxResourcesBuilder::default().block_io(block_io(rates, disks)?).build()
-}
-
-fn block_io(rates: DiskRates, disks: &[u32]) -> Result<LinuxBlockIo, OciSpecError> {
-    let of_each = |rate: Option<u64>| {
-        let device = |number: &u32| {
-            LinuxThrottleDeviceBuilder::default()
-                .major(LOOP_MAJOR)
-                .minor(*number)
-                .rate(rate.unwrap_or(0))
-                .build()
-        };
-        disks.iter().map(device).collect::<Result<Vec<_>, _>>()
-    };
-    LinuxBlockIoBuilder::default()
-        .throttle_read_bps_device(of_each(rates.read_bytes)?)
-        .throttle_write_bps_device(of_each(rates.write_bytes)?)
-        .throttle_read_iops_device(of_each(rates.operations)?)
-        .throttle_write_iops_device(of_each(rates.operations)?)
-        .build()
-}
-
-fn bytes(mib: u64) -> i64 {
-    mib.checked_mul(1 << 20).map_or(i64::MAX, count)
-}
-
-fn quota(millis: u64) -> i64 {
-    millis.checked_mul(CPU_PERIOD_US).map_or(i64::MAX, |product| count(product / 1_000))
-}
-
-fn count(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn resources(
-    memory: Option<i64>,
-    quota: Option<i64>,
-    pids: Option<i64>,
-) -> Result<LinuxResources, OciSpecError> {
-    let mut resources = LinuxResourcesBuilder::default();
-    if let Some(bytes) = memory {
-        resources = resources.memory(LinuxMemoryBuilder::default().limit(bytes).build()?);
-    }
-    if let Some(quota) = quota {
-        let cpu = LinuxCpuBuilder::default().period(CPU_PERIOD_US).quota(quota).build()?;
-        resources = resources.cpu(cpu);
-    }
-    if let Some(limit) = pids {
-        resources = resources.pids(LinuxPidsBuilder::default().limit(limit).build()?);
-    }
-    resources.build()
-}
-
-/// What a session needs to be started.
-#[derive(Debug)]
-pub struct SessionIngredients<'a> {
-    /// Whose session.
-    pub account: &'a Account,
-    /// The image's session command.
-    pub command: &'a [String],
-    /// The image's additions to the environment.
-    pub environment: &'a BTreeMap<String, String>,
-    /// File name of the display's socket.
-    pub display_socket: &'a str,
-    /// First size of the screen.
-    pub geometry: (u32, u32),
-    /// Title for people.
-    pub label: &'a str,
-    /// Such as `Europe/Berlin`.
-    pub time_zone: Option<&'a str>,
-}
-
-/// The process that writes the user's account, becomes that user and runs the
-/// session command. It begins as the container's root.
-///
-/// # Errors
-/// A value the OCI types refuse; the agent's own fault.
-pub fn session(from: &SessionIngredients<'_>) -> Result<Process, OciSpecError> {
-    let account = from.account;
-    let mut args: Vec<String> = [
-        INIT_INSIDE,
-        "session",
-        "--user",
-        &account.name,
-        "--uid",
-        &account.uid.to_string(),
-        "--full-name",
-        &account.full_name,
-        "--shell",
-        "/bin/bash",
-        "--",
-    ]
-    .map(str::to_owned)
-    .into();
-    args.extend_from_slice(from.command);
-    let (width, height) = from.geometry;
-    let mut environment = user_environment(account, from.time_zone);
-    environment.extend([
-        ("ROLLTOP_DISPLAY_SOCKET".into(), format!("{DISPLAY_DIR_INSIDE}/{}", from.display_socket)),
-        ("ROLLTOP_GEOMETRY".into(), format!("{width}x{height}")),
-        ("ROLLTOP_DESKTOP_NAME".into(), from.label.to_owned()),
-    ]);
-    environment.extend(from.environment.clone());
-    process(0, args, environment, "/", false)
-}
-
-/// A command run in a desktop by `Exec`; an empty one is a login shell.
-///
-/// # Errors
-/// A value the OCI types refuse, such as a NUL in an argument.
-pub fn exec(
-    account: &Account,
-    as_root: bool,
-    command: Vec<String>,
-    extra: impl IntoIterator<Item = (String, String)>,
-    terminal: bool,
-) -> Result<Process, OciSpecError> {
-    let args = if command.is_empty() {
-        // The image decides which shells there are.
-        let login = "for s in /bin/bash /bin/sh; do [ -x $s ] && exec $s -l; done";
-        vec!["/bin/sh".into(), "-c".into(), login.into()]
-    } else {
-        command
-    };
-    let mut environment = if as_root {
-        BTreeMap::from([
-            ("HOME".to_owned(), "/root".to_owned()),
-            ("USER".to_owned(), "root".to_owned()),
-            ("PATH".to_owned(), PATH.to_owned()),
-            ("LANG".to_owned(), "C.UTF-8".to_owned()),
-        ])
-    } else {
-        user_environment(account, None)
-    };
-    environment.insert("DISPLAY".into(), ":1".into());
-    if terminal {
-        environment.insert("TERM".into(), "xterm-256color".into());
-    }
-    environment.extend(extra);
-    let (uid, home) = if as_root {
-        (0, "/".to_owned())
-    } else {
-        (account.uid, format!("/home/{}", account.name))
-    };
-    process(uid, args, environment, &home, terminal)
-}
-
-fn user_environment(account: &Account, time_zone: Option<&str>) -> BTreeMap<String, String> {
-    let name = &account.name;
-    let mut environment = BTreeMap::from([
-        ("HOME".to_owned(), format!("/home/{name}")),
-        ("USER".to_owned(), name.clone()),
-        ("LOGNAME".to_owned(), name.clone()),
-        ("SHELL".to_owned(), "/bin/bash".to_owned()),
-        ("PATH".to_owned(), PATH.to_owned()),
-        ("LANG".to_owned(), "C.UTF-8".to_owned()),
-        ("XDG_RUNTIME_DIR".to_owned(), format!("/run/user/{}", account.uid)),
-    ]);
-    environment.extend(time_zone.map(|zone| ("TZ".to_owned(), zone.to_owned())));
-    environment
-}
-
-fn process(
-    uid: u32,
-    args: Vec<String>,
-    environment: BTreeMap<String, String>,
-    cwd: &str,
-    terminal: bool,
-) -> Result<Process, OciSpecError> {
-    let env: Vec<_> =
-        environment.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let mut process = ProcessBuilder::default()
-        .terminal(terminal)
-        .user(UserBuilder::default().uid(uid).gid(uid).build()?)
-        .args(args)
-        .env(env)
-        .cwd(cwd)
-        .rlimits(Vec::new())
-        .no_new_privileges(true);
-    // A user's command starts with no capability; the bounding set alone stays.
-    let mut kept = profile::default_capabilities();
-    if uid != 0 {
-        kept.set_effective(Some(HashSet::new())).set_permitted(Some(HashSet::new()));
-    }
-    process = process.capabilities(kept);
-    process.build()
-}
-
 #[cfg(test)]
 mod tests {
     use oci_spec::runtime::Capability;
 
     use super::*;
     use crate::{address::Number, paths::Paths};
-
-    fn account() -> Account {
-        Account { name: "alice".into(), uid: 2000, full_name: "Alice".into() }
-    }
 
     fn spec(limits: Limits) -> Spec {
         spec_with(InitKind::Builtin, limits)
@@ -495,22 +265,6 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_those_of_each_disk() {
-        let block_io = |limits| {
-            let spec = spec(limits);
-            spec.linux().as_ref().unwrap().resources().as_ref().unwrap().block_io().clone()
-        };
-        assert!(block_io(Limits::default()).is_none());
-        let disk = DiskRates { write_bytes: Some(1 << 20), ..DiskRates::default() };
-        let limited = block_io(Limits { disk, ..Limits::default() }).unwrap();
-        let written = limited.throttle_write_bps_device().as_ref().unwrap();
-        let written: Vec<_> =
-            written.iter().map(|it| (it.major(), it.minor(), it.rate())).collect();
-        assert_eq!(written, [(7, 3, 1 << 20), (7, 5, 1 << 20)]);
-        assert_eq!(limited.throttle_read_bps_device().as_ref().unwrap()[0].rate(), 0);
-    }
-
-    #[test]
     fn every_wall_stands() {
         let spec = spec(Limits {
             memory_mib: Some(2048),
@@ -526,9 +280,6 @@ mod tests {
         let extra = &spec.mounts().as_ref().unwrap()[0];
         assert_eq!(extra.destination(), Path::new("/m"));
         assert!(extra.options().as_ref().unwrap().contains(&"ro".to_owned()));
-        let resources = linux.resources().as_ref().unwrap();
-        assert_eq!(resources.memory().as_ref().unwrap().limit(), Some(2 << 30));
-        assert_eq!(resources.cpu().as_ref().unwrap().quota(), Some(150_000));
         let capabilities = spec.process().as_ref().unwrap().capabilities().as_ref().unwrap();
         let bounding = capabilities.bounding().as_ref().unwrap();
         for forbidden in [
@@ -560,52 +311,5 @@ mod tests {
         assert!(none.iter().all(|mount| mount.typ().as_deref() != Some("cgroup")), "{none:?}");
         let all = |spec: &Spec| spec.process().as_ref().unwrap().capabilities().clone();
         assert_eq!(all(&own), all(&builtin), "the walls are the same");
-    }
-
-    #[test]
-    fn no_limit_asked_for_is_no_limit_set() {
-        let spec = spec(Limits::default());
-        let resources = spec.linux().as_ref().unwrap().resources().as_ref().unwrap();
-        assert!(
-            resources.memory().is_none() && resources.cpu().is_none() && resources.pids().is_none()
-        );
-    }
-
-    #[test]
-    fn the_session_is_told_what_the_image_expects() {
-        let process = session(&SessionIngredients {
-            account: &account(),
-            command: &["/usr/local/bin/rolltop-session".into()],
-            environment: &BTreeMap::from([("GTK_THEME".into(), "x".into())]),
-            display_socket: "vnc.sock",
-            geometry: (800, 600),
-            label: "demo/alice",
-            time_zone: Some("Europe/Berlin"),
-        })
-        .unwrap();
-        let env = process.env().as_ref().unwrap();
-        for expected in [
-            "HOME=/home/alice",
-            "XDG_RUNTIME_DIR=/run/user/2000",
-            "TZ=Europe/Berlin",
-            "ROLLTOP_DISPLAY_SOCKET=/run/rolltop/display/vnc.sock",
-            "ROLLTOP_GEOMETRY=800x600",
-            "GTK_THEME=x",
-        ] {
-            assert!(env.iter().any(|entry| entry == expected), "{expected} in {env:?}");
-        }
-        let args = process.args().as_ref().unwrap();
-        assert_eq!(args.last().unwrap(), "/usr/local/bin/rolltop-session");
-    }
-
-    #[test]
-    fn a_users_command_has_no_capability() {
-        let process = exec(&account(), false, vec!["id".into()], [], false).unwrap();
-        let capabilities = process.capabilities().as_ref().unwrap();
-        assert!(capabilities.effective().as_ref().unwrap().is_empty());
-        assert_eq!(process.user().uid(), 2000);
-        let shell = exec(&account(), true, Vec::new(), [], true).unwrap();
-        assert_eq!(shell.user().uid(), 0);
-        assert_eq!(shell.terminal(), Some(true));
     }
 }
