@@ -9,6 +9,7 @@ use crate::{
     config::Config,
     desktop::StopOrder,
     host::{Host, HostError},
+    lifecycle::State,
     recovery::{let_go, recover},
     work::blocking,
 };
@@ -36,15 +37,18 @@ pub async fn purge(mut config: Config) -> Result<(), PurgeError> {
     config.nfs.give_up = Duration::ZERO;
     let host = Arc::new(Host::new(config.clone()).await?);
     let recovered = recover(&host).await.map_err(HostError::from)?;
-    let living = host.registry.all();
+    let mut living = host.registry.all();
+    // Remains on storage that does not answer: there is no saying when they go.
+    living.retain(|desktop| desktop.view().state() != State::Stopping);
     for desktop in &living {
         desktop.stop(StopOrder { grace: None });
     }
     for desktop in &living {
         desktop.ended().await;
     }
-    if recovered.stuck > 0 {
-        return Err(PurgeError::Stuck(recovered.stuck));
+    let stuck = recovered.stuck + recovered.late;
+    if stuck > 0 {
+        return Err(PurgeError::Stuck(stuck));
     }
     let its = Arc::clone(&host);
     blocking(move || let_go(&its)).await;

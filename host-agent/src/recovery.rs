@@ -1,16 +1,25 @@
 //! What a new agent does first: adopt the desktops that live, take away what
 //! is half-made. It asks the kernel; a record only says what to ask for.
 
-use std::{collections::BTreeSet, error::Error, fs, io, path::Path, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    error::Error,
+    fs, io,
+    panic::resume_unwind,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rolltop_proto::egress::Egress;
 use tracing::{error, info, warn};
 
 use crate::{
     address::{Number, link_name, number_of_link},
-    desktop::{adopt, release, sentence},
+    desktop::{ReleaseError, adopt, clear_away, release, sentence},
     host::Host,
-    lifecycle::State,
+    keep::KeepError,
+    lifecycle::{EndReason, State},
     network::{Member, NetworkError},
     process::{Process, is_gone},
     record::{Record, RecordError},
@@ -18,6 +27,9 @@ use crate::{
     view::View,
     work::blocking,
 };
+
+/// Between two looks for storage that does not answer.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +40,16 @@ pub struct Recovered {
     pub removed: usize,
     /// Remains that would not go.
     pub stuck: usize,
+    /// Remains on storage that does not answer: they go when it does.
+    pub late: usize,
+}
+
+/// What a number stands for.
+enum Trace {
+    /// A desktop that was up and still is.
+    Living(Record, Process),
+    /// Remains, and their record if there is one.
+    Remains(Option<Record>),
 }
 
 /// Brings the host and the registry in line. Run it once, before any request.
@@ -45,18 +67,23 @@ pub async fn recover(host: &Arc<Host>) -> Result<Recovered, NetworkError> {
                 error!(%number, error = %sentence(&*error), "cannot tell whether a desktop lives; leaving it alone");
                 found.stuck += 1;
             }
-            Ok(Some((record, init))) => {
+            Ok(Trace::Living(record, init)) => {
                 let Some(view) = view_of(host, record) else { continue };
                 let desktop = host.registry.adopt(view);
                 adopt(host, desktop, init);
                 found.adopted += 1;
             }
-            Ok(None) => {
-                let errors = release(host, number, None).await;
-                for error in &errors {
-                    error!(%number, %error, "remains of a desktop cannot be taken away");
+            Ok(Trace::Remains(record)) => {
+                let patience = begun + host.config.nfs.deadline;
+                match clear(host, number, record, patience).await {
+                    None => found.late += 1,
+                    Some(errors) => {
+                        for error in &errors {
+                            error!(%number, %error, "remains of a desktop cannot be taken away");
+                        }
+                        if errors.is_empty() { found.removed += 1 } else { found.stuck += 1 }
+                    }
                 }
-                if errors.is_empty() { found.removed += 1 } else { found.stuck += 1 }
             }
         }
     }
@@ -70,15 +97,56 @@ pub async fn recover(host: &Arc<Host>) -> Result<Recovered, NetworkError> {
         adopted = found.adopted,
         removed = found.removed,
         stuck = found.stuck,
+        late = found.late,
         elapsed_ms = begun.elapsed().as_millis() as u64,
         "recovered"
     );
     Ok(found)
 }
 
+/// Takes remains away; what would not go. What is on storage that does not answer
+/// by `patience` is no reason for everybody to wait: it is a desktop that is
+/// stopping (`None`) until the storage answers.
+async fn clear(
+    host: &Arc<Host>,
+    number: Number,
+    record: Option<Record>,
+    patience: Instant,
+) -> Option<Vec<ReleaseError>> {
+    let view = record.and_then(|record| {
+        view_of(host, Record { state: State::Stopping, ..record.clone() }).map(|view| {
+            let kept = view.overlay.kept_name().is_some() || view.home_volume.is_some();
+            (view, record.state, kept)
+        })
+    });
+    let Some((mut view, before, true)) = view else {
+        return Some(release(host, number, None).await);
+    };
+    let its = Arc::clone(host);
+    let mut releasing = tokio::spawn(async move {
+        while let Err(KeepError::Silent { .. }) = its.keep.kept().await {
+            tokio::time::sleep(PAUSE).await;
+        }
+        release(&its, number, None).await
+    });
+    match tokio::time::timeout_at(patience.into(), &mut releasing).await {
+        Ok(done) => Some(done.unwrap_or_else(|error| resume_unwind(error.into_panic()))),
+        Err(_elapsed) => {
+            warn!(%number, "remains of a desktop wait for the storage they are on (kept_dir)");
+            view.end = Some(match before {
+                State::Stopping => EndReason::Stopped,
+                _ => EndReason::InitExited,
+            });
+            clear_away(host, host.registry.adopt(view), releasing);
+            None
+        }
+    }
+}
+
 /// Puts the adopted into the packet filter, and nobody else.
 async fn wall_in(host: &Host) -> Result<(), NetworkError> {
-    let members = host.registry.all().into_iter().map(|desktop| {
+    let all = host.registry.all().into_iter();
+    let members = all.filter(|desktop| desktop.view().state() != State::Stopping).map(|desktop| {
         let View { record, mac, ips, .. } = desktop.view();
         let egress = Egress::parse(&record.egress).unwrap_or_else(|errors| {
             // Changed by hand. Nothing is opened by mistake.
@@ -148,12 +216,9 @@ fn number(name: &str) -> Option<Number> {
     (number.to_string() == name).then_some(number)
 }
 
-/// The record and init of a desktop that was up and still is. An error
-/// tells neither that it lives nor that it does not.
-async fn living(
-    host: &Arc<Host>,
-    number: Number,
-) -> Result<Option<(Record, Process)>, Box<dyn Error + Send + Sync>> {
+/// Looks whether a desktop was up and still is. An error tells neither that it
+/// lives nor that it does not.
+async fn living(host: &Arc<Host>, number: Number) -> Result<Trace, Box<dyn Error + Send + Sync>> {
     let path = host.paths.desktop(number).record();
     let record = match blocking(move || Record::read(&path)).await {
         Ok(record) => record,
@@ -162,18 +227,21 @@ async fn living(
         }
         Err(error) => {
             warn!(%number, %error, "no usable record: taking down what is there");
-            return Ok(None);
+            return Ok(Trace::Remains(None));
         }
     };
     // A warm one whose user was being let in is `Starting`: it goes.
     let was_up = matches!(record.state, State::Warm | State::Running | State::Frozen);
-    if record.number != number || !was_up {
-        return Ok(None);
+    if record.number != number {
+        return Ok(Trace::Remains(None));
     }
-    let Some(init) = record.init else { return Ok(None) };
+    let Some(init) = record.init.filter(|_| was_up) else {
+        return Ok(Trace::Remains(Some(record)));
+    };
     match Process::reopen(init) {
-        Ok(init) => Ok((!init.has_ended()).then_some((record, init))),
-        Err(error) if is_gone(&error) => Ok(None),
+        Ok(init) if !init.has_ended() => Ok(Trace::Living(record, init)),
+        Ok(_ended) => Ok(Trace::Remains(Some(record))),
+        Err(error) if is_gone(&error) => Ok(Trace::Remains(Some(record))),
         Err(error) => Err(error.into()),
     }
 }

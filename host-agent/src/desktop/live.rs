@@ -7,7 +7,10 @@ use std::{
 };
 
 use rolltop_launcher::cgroup::Cgroup;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tracing::{Instrument as _, error, info, warn};
 
 use super::{
@@ -15,7 +18,7 @@ use super::{
     farewell::end_by_itself,
     orders::{Asked, in_kernel, obey},
     output::output_tail,
-    release::release,
+    release::{ReleaseError, release},
     session::{Up, end_of, held_display, kills},
     start::{Base, NotUp, Risen, Start, record, start},
     verdict::{Remains, Verdict},
@@ -151,6 +154,28 @@ pub fn adopt(host: &Arc<Host>, desktop: Arc<Desktop>, init: Process) {
             Err(error) => error!(%error, "an adopted desktop cannot be watched"),
         }
         host.registry.forget(number);
+    };
+    tokio::spawn(life.instrument(span));
+}
+
+/// Goes on taking away what an earlier agent has left of a desktop; `releasing` has
+/// begun to.
+pub fn clear_away(
+    host: &Arc<Host>,
+    desktop: Arc<Desktop>,
+    releasing: JoinHandle<Vec<ReleaseError>>,
+) {
+    let host = Arc::clone(host);
+    let span = desktop.span();
+    let life = async move {
+        if !releasing.await.is_ok_and(|errors| errors.is_empty()) {
+            release_stubbornly(&host, &desktop).await;
+        }
+        if let Err(error) = desktop.step(Event::Released) {
+            error!(%error, "a release in the wrong place");
+        }
+        info!("its remains are gone");
+        host.registry.forget(desktop.view().record.number);
     };
     tokio::spawn(life.instrument(span));
 }

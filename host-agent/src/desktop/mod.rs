@@ -26,10 +26,10 @@ use tokio::sync::{mpsc, watch};
 
 pub use self::disks::DisksError;
 pub use self::failure::{is_disk_full, sentence};
-pub use self::live::{adopt, begin};
+pub use self::live::{adopt, begin, clear_away};
 use self::orders::Asked;
 pub use self::orders::{Order, OrderError};
-pub use self::release::release;
+pub use self::release::{ReleaseError, release};
 pub use self::{session::Seat, start::Start};
 use crate::{
     events::Events,

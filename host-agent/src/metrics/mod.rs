@@ -307,8 +307,9 @@ impl Metrics {
 
     /// What a new agent found.
     pub(crate) fn recovered(&self, found: Recovered) {
-        let Recovered { adopted, removed, stuck } = found;
-        for (what, number) in [("adopted", adopted), ("removed", removed), ("stuck", stuck)] {
+        let Recovered { adopted, removed, stuck, late } = found;
+        let all = [("adopted", adopted), ("removed", removed), ("stuck", stuck), ("late", late)];
+        for (what, number) in all {
             self.recovered.get_or_create(&[("what", what)]).inc_by(number as u64);
         }
     }

@@ -106,6 +106,7 @@ async fn run_cases(name: &str) -> anyhow::Result<ExitCode> {
         storage::an_overlay_has_one_writer,
         storage::what_is_kept_has_a_name_of_its_own,
         storage::storage_that_is_silent_holds_up_only_what_is_kept_there,
+        storage::remains_on_silent_storage_go_when_it_answers,
         storage::only_an_explicit_call_deletes,
         storage::a_full_disk_is_said_and_leaves_nothing,
         storage::an_overlay_larger_than_the_disk_is_refused,

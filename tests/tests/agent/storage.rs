@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use rolltop_proto::v1::{
     DeleteVolumeRequest, DesktopState, GetFenceRequest, GetHostRequest, ListVolumesRequest,
     OverlaySpec, StartHostDesktopRequest,
@@ -16,7 +20,8 @@ use rolltop_tests::{agent::Agent, client};
 use tonic::Code;
 
 use crate::{
-    stage::{Skipped, Stage, attempt, demo, eventually, host, kept, shell},
+    crashes::murder,
+    stage::{Skipped, Stage, attempt, demo, eventually, get, gone, host, kept, shell},
     volumes::overlay,
 };
 
@@ -175,6 +180,45 @@ pub(crate) async fn storage_that_is_silent_holds_up_only_what_is_kept_there(
     ensure!(!info.storage_id.is_empty());
     client::stop(&mut api, 6, 1).await?;
     client::stop(&mut api, 1, 1).await?;
+    agent.purge().await?;
+    Ok(std::fs::remove_dir_all(&dir)?)
+}
+
+pub(crate) async fn remains_on_silent_storage_go_when_it_answers(
+    stage: &Stage,
+) -> anyhow::Result<()> {
+    let dir = stage.dir().join("kept-later");
+    let mut settings = stage.settings()?;
+    settings.more.insert("kept_dir".into(), dir.to_string_lossy().into_owned().into());
+    let mut nfs = toml::Table::new();
+    nfs.insert("deadline_ms".into(), 300.into());
+    settings.more.insert("nfs".into(), nfs.into());
+    let agent = Agent::start(settings.clone()).await?;
+    let mut api = agent.api().await?;
+    client::start(&mut api, kept(1, 1, "alice")).await?;
+    shell(&mut api, 1, "echo precious >~/file && sync ~/file").await?;
+    // Both end at once, and then the storage is gone.
+    let init = get(&mut api, 1).await?.init_pid;
+    kill(Pid::from_raw(i32::try_from(agent.pid()?)?), Signal::SIGSTOP)?;
+    kill(Pid::from_raw(init), Signal::SIGKILL)?;
+    murder(agent).await?;
+    let silent = Silent::mount(&dir)?;
+    // It serves all the same, and tells what it waits for.
+    let agent = Agent::start(settings).await?;
+    let mut api = agent.api().await?;
+    let remains = get(&mut api, 1).await?;
+    ensure!(remains.state() == DesktopState::Stopping, "{remains:?}");
+    let refused = attempt(&mut api, kept(1, 2, "alice")).await;
+    let refused = refused.err().context("its number was given away")?;
+    ensure!(refused.to_string().contains("stopping"), "{refused}");
+    client::start(&mut api, demo(2)).await?;
+    ensure!(shell(&mut api, 2, "echo here").await? == "here\n");
+    drop(silent);
+    gone(&mut api, 1).await?;
+    client::start(&mut api, kept(1, 3, "alice")).await?;
+    ensure!(shell(&mut api, 1, "cat ~/file").await? == "precious\n");
+    client::stop(&mut api, 1, 3).await?;
+    client::stop(&mut api, 2, 1).await?;
     agent.purge().await?;
     Ok(std::fs::remove_dir_all(&dir)?)
 }
