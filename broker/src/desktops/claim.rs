@@ -162,6 +162,8 @@ impl Desktops {
             {
                 return Ok(Claim::Existing(Box::new(existing.record.clone())));
             }
+            let id = facts.id.clone();
+            let seen = facts.desktop.as_ref().map(|stored| stored.revision);
             match self.try_claim(facts).await {
                 Ok(Some(record)) => return Ok(Claim::New(Box::new(record))),
                 Ok(None) => {}
@@ -171,6 +173,13 @@ impl Desktops {
                 {
                     refreshed = true;
                     self.inner.hosts.refresh_images().await;
+                }
+                // The last place may have gone to this very user, who asked twice.
+                Err(error @ (DesktopError::NoRoom(_) | DesktopError::PoolFull { .. })) => {
+                    let now = self.find(&id).await?.map(|stored| stored.revision);
+                    if now == seen {
+                        return Err(error);
+                    }
                 }
                 Err(error) => return Err(error),
             }

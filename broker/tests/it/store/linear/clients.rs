@@ -19,23 +19,28 @@ const HOSTS: usize = 3;
 /// Few, so that they are fought over.
 const NUMBERS: u64 = 8;
 
-#[derive(Default)]
-pub(crate) struct History {
+pub(crate) struct History<W, A> {
     clock: AtomicU64,
-    operations: Mutex<Vec<Recorded>>,
+    operations: Mutex<Vec<Operation<W, A>>>,
 }
 
-impl History {
-    fn now(&self) -> u64 {
+impl<W, A> Default for History<W, A> {
+    fn default() -> Self {
+        Self { clock: AtomicU64::default(), operations: Mutex::default() }
+    }
+}
+
+impl<W: Clone, A: Clone> History<W, A> {
+    pub(crate) fn now(&self) -> u64 {
         self.clock.fetch_add(1, Ordering::SeqCst)
     }
 
-    fn record(&self, called: u64, what: What, answer: Option<Answer>) {
+    pub(crate) fn record(&self, called: u64, what: W, answer: Option<A>) {
         let returned = answer.map(|answer| (self.now(), answer));
         self.operations.lock().unwrap().push(Operation { called, returned, what });
     }
 
-    pub(crate) fn operations(&self) -> Vec<Recorded> {
+    pub(crate) fn operations(&self) -> Vec<Operation<W, A>> {
         self.operations.lock().unwrap().clone()
     }
 }
@@ -48,7 +53,12 @@ struct Held {
 }
 
 /// A client that does `count` things, then gives back what it has.
-pub(crate) async fn client(store: Arc<dyn Store>, history: Arc<History>, seed: u64, count: usize) {
+pub(crate) async fn client(
+    store: Arc<dyn Store>,
+    history: Arc<History<What, Answer>>,
+    seed: u64,
+    count: usize,
+) {
     let mut choice = StdRng::seed_from_u64(seed);
     let mut held: Vec<Held> = Vec::new();
     for _ in 0..count {
@@ -64,7 +74,12 @@ pub(crate) async fn client(store: Arc<dyn Store>, history: Arc<History>, seed: u
     }
 }
 
-async fn claim(store: &dyn Store, history: &History, number: u64, host: usize) -> Option<Held> {
+async fn claim(
+    store: &dyn Store,
+    history: &History<What, Answer>,
+    number: u64,
+    host: usize,
+) -> Option<Held> {
     let (last, last_at) = read_epoch(store, history).await?;
     let (load, load_at) = read_load(store, history, host).await?;
     if load.desktops >= ROOM {
@@ -89,7 +104,7 @@ async fn claim(store: &dyn Store, history: &History, number: u64, host: usize) -
     applied.then_some(Held { number, epoch, host })
 }
 
-async fn release(store: &dyn Store, history: &History, held: &Held) {
+async fn release(store: &dyn Store, history: &History<What, Answer>, held: &Held) {
     let Held { number, epoch, host } = *held;
     // Whatever comes of it, it is tried once; a number may so stay in use.
     let Ok(Some(found)) = store.get(&number_key(number)).await else { return };
@@ -111,7 +126,7 @@ async fn release(store: &dyn Store, history: &History, held: &Held) {
 
 async fn commit(
     store: &dyn Store,
-    history: &History,
+    history: &History<What, Answer>,
     transaction: Transaction,
     what: What,
 ) -> bool {
@@ -129,7 +144,10 @@ async fn commit(
     applied
 }
 
-async fn read_epoch(store: &dyn Store, history: &History) -> Option<(u64, Option<Revision>)> {
+async fn read_epoch(
+    store: &dyn Store,
+    history: &History<What, Answer>,
+) -> Option<(u64, Option<Revision>)> {
     let called = history.now();
     let found = store.get("epoch").await.ok()?;
     let epoch = found.as_ref().map_or(0, |entry| text(&entry.value).parse().unwrap());
@@ -139,7 +157,7 @@ async fn read_epoch(store: &dyn Store, history: &History) -> Option<(u64, Option
 
 async fn read_load(
     store: &dyn Store,
-    history: &History,
+    history: &History<What, Answer>,
     host: usize,
 ) -> Option<(Load, Option<Revision>)> {
     let called = history.now();

@@ -7,6 +7,7 @@
 
 mod clients;
 mod faulty;
+mod groups;
 mod model;
 mod search;
 
