@@ -23,7 +23,16 @@ use tracing_subscriber::EnvFilter;
 /// Of sysexits.h: the user's fault, in what was given to us.
 const EX_USAGE: u8 = 64;
 
+/// Threads share so many heaps. More cost memory that is never given back.
+const HEAPS: u16 = 2;
+/// Larger than any buffer of a connection; smaller than what a password's hash
+/// works in, 19 MiB.
+const LARGE_BYTES: u32 = 1 << 20;
+
 fn main() -> ExitCode {
+    // Before there are threads; with another C library memory is what it is.
+    let _set =
+        rolltop_sys::heap::share_heaps(HEAPS) && rolltop_sys::heap::map_large_blocks(LARGE_BYTES);
     let cli = Cli::parse();
     let config = match read_config(&cli) {
         Ok(config) => config,
@@ -71,6 +80,10 @@ fn run(cli: Cli, config: Config) -> anyhow::Result<()> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
+    // Each host and each person who looks at a desktop costs some.
+    if let Err(error) = rolltop_sys::descriptors::allow_as_many_as_may_be() {
+        tracing::warn!(%error, "the limit of open files stays low");
+    }
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut daemon = Daemon::start(config, Arc::new(SystemClock)).await?;

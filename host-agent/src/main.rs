@@ -300,12 +300,9 @@ async fn reload_on_hangup(
     }
 }
 
-/// Each desktop costs a few descriptors, and shells start us with 1,024.
+/// Each desktop costs a few descriptors.
 fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+    if let Err(error) = rolltop_sys::descriptors::allow_as_many_as_may_be() {
         warn!(%error, "the limit of open files stays low");
     }
 }

@@ -1,6 +1,19 @@
-//! Descriptors across `execve(2)`.
+//! Descriptors: how many there may be, and which outlive `execve(2)`.
 
 use std::io;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// Lets this process have as many as its hard limit allows: shells start programs
+/// with 1,024, for the sake of `select(2)`.
+///
+/// # Errors
+/// The error of `setrlimit(2)`; the limit is then what it was.
+pub fn allow_as_many_as_may_be() -> io::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}
 
 /// Marks every open descriptor from `first` on close-on-exec
 /// (`close_range(2)`, Linux 5.11), known to this program or not.

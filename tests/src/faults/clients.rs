@@ -128,12 +128,18 @@ impl Caller {
         &self.name
     }
 
-    fn ask<T>(&self, message: T) -> Result<Request<T>, Status> {
+    /// `message`, in its name.
+    pub(crate) fn ask<T>(&self, message: T) -> Result<Request<T>, Status> {
         let mut request = Request::new(message);
         let bearer = format!("Bearer {}", self.token);
         let bearer = bearer.parse().map_err(|_| Status::internal("a token that is no text"))?;
         request.metadata_mut().insert("authorization", bearer);
         Ok(request)
+    }
+
+    /// The way to a broker, if there is such a one.
+    pub(crate) fn channel(&self, broker: usize) -> Option<Channel> {
+        self.doors.channels.get(broker).cloned()
     }
 
     fn client(&self, broker: usize) -> Result<BrokerClient<Channel>, Status> {

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
@@ -10,13 +9,14 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use rolltop_proto::v1::HostState;
-use rolltop_sim::{Agent, Host, Keys};
+use rolltop_sim::Agent;
 use tokio::{
     process::Command,
     task::JoinSet,
     time::{Instant, sleep},
 };
 
+use super::enrol::enrol;
 use crate::{
     faults::{
         MEMBERS,
@@ -32,7 +32,6 @@ const BIRTH: Duration = Duration::from_secs(120);
 /// A storm is sat out.
 const PATIENCE: Duration = Duration::from_secs(600);
 const FIRST_BROKER: u16 = 20_000;
-const FIRST_HOST: u16 = 25_000;
 /// The accounts that are made at once: hashing passwords is work.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -119,10 +118,6 @@ impl House {
             let password = yard.run_patiently(first, &add).await?;
             people.push(Person { name, password });
         }
-        let mut hosts = Vec::new();
-        for place in 0..size.hosts {
-            hosts.push(yard.host(first, place).await?);
-        }
         let brokers: Vec<Kept> = configs
             .iter()
             .enumerate()
@@ -141,6 +136,7 @@ impl House {
         }
         let operator = callers.pop().context("nobody has an account")?;
         let Yard { program, dir, .. } = yard;
+        let hosts = enrol(&operator, size, &dir).await?;
         let house =
             Self { size, dir, program, kind, members, brokers, hosts, people: callers, operator };
         house.make_pools().await?;
@@ -199,14 +195,13 @@ impl House {
         (0..self.size.pools).map(pool_name).collect()
     }
 
-    /// A host's state, as the first broker sees it.
+    /// How many hosts are in one of these states, as the first broker sees them.
     ///
     /// # Errors
     /// The broker does not answer.
-    pub async fn state_of(&self, host: &str) -> anyhow::Result<HostState> {
+    pub async fn hosts_that_are(&self, states: &[HostState]) -> anyhow::Result<usize> {
         let hosts = self.operator.hosts(0).await?;
-        let host = hosts.into_iter().find(|known| known.name == host);
-        Ok(host.context("there is no such host")?.state())
+        Ok(hosts.iter().filter(|host| states.contains(&host.state())).count())
     }
 
     /// Resident memory of all brokers together, KiB.
@@ -332,30 +327,5 @@ impl Yard {
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "rolltop-broker {arguments:?}: {said}");
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
-    }
-
-    async fn host(&self, config: &Path, place: u16) -> anyhow::Result<Agent> {
-        let name = format!("sim-{}", place + 1);
-        let port = FIRST_HOST.checked_add(place).context("no port is left for a host")?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let credentials = self.dir.join(&name);
-        let out = credentials.to_str().context("a path that is not UTF-8")?;
-        let endpoint = format!("https://{address}");
-        let add = ["host", "add", &name, "--endpoint", &endpoint, "--credentials-out", out];
-        self.run(config, &add).await?;
-        let host = Host::new(&name);
-        if let Ok(mut facts) = host.facts.lock() {
-            // Never what bounds it: not even if all desktops come to one host.
-            let all = i64::try_from(self.size.people * self.size.pools)?.max(1);
-            facts.max_desktops = all;
-            facts.cpus = all;
-            facts.memory_bytes = all << 32;
-            facts.memory_available_bytes = facts.memory_bytes;
-            facts.overlay_free_bytes = facts.memory_bytes;
-            facts.network = "10.64.0.0/10".into();
-        }
-        let mut agent = Agent::new(host, Keys::new(credentials), address);
-        agent.come_up()?;
-        Ok(agent)
     }
 }

@@ -1,6 +1,7 @@
 //! How far brokers carry: real ones, on their own store or on an etcd of three
 //! members, with simulated hosts, in namespaces of their own.
 
+mod enrol;
 mod figures;
 mod house;
 
