@@ -5,6 +5,7 @@
 
 use std::{
     net::UdpSocket,
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -21,7 +22,7 @@ use rolltop_tests::{
 
 use crate::{
     crashes::murder,
-    stage::{Stage, demo, exec, get, shell},
+    stage::{Stage, demo, eventually, exec, get, shell},
 };
 
 /// Bytes a second over the link: a flood would take a minute and a half.
@@ -118,9 +119,53 @@ pub(crate) async fn they_are_of_homes_and_of_warm_desktops_too(
     let took =
         disk(&mut api, "dd if=/dev/zero of=$HOME/file bs=64k count=128 oflag=direct").await?;
     ensure!(took >= Duration::from_millis(1_500), "written in {took:?}");
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        the_kernel_has_them(stage, &mut api).await?;
+    }
     client::stop(&mut api, 1, 2).await?;
     ensure!(disk_rates()?.is_empty(), "left behind");
     agent.purge().await
+}
+
+/// Where there is version 2 alone: the rate stands at both disks, a write that
+/// would be over at once elsewhere crawls, and goes on when the rate is lifted.
+async fn the_kernel_has_them(stage: &Stage, api: &mut Api) -> anyhow::Result<()> {
+    const CRAWL: i64 = 64 << 10;
+    const FILE: i64 = 8 << 20;
+    let limited = async |api: &mut Api, disk_write_bytes| {
+        let limits = Some(Limits { disk_write_bytes, ..Limits::default() });
+        let request = SetHostDesktopLimitsRequest { number: 1, epoch: 2, limits };
+        api.set_desktop_limits(request).await.map(|_| ())
+    };
+    limited(api, CRAWL).await?;
+    let group = format!("/sys/fs/cgroup/{}/1", stage.settings()?.name);
+    let rates = std::fs::read_to_string(format!("{group}/io.max")).context("no io.max")?;
+    let wanted = format!(" rbps=max wbps={CRAWL} riops=max wiops=max");
+    let stands = |line: &str| line.starts_with("7:") && line.ends_with(&wanted);
+    ensure!(rates.lines().count() == 2 && rates.lines().all(stands), "io.max is {rates}");
+
+    let written = || -> anyhow::Result<i64> {
+        let stat = std::fs::read_to_string(format!("{group}/io.stat"))?;
+        let of_disks = stat.lines().filter(|line| line.starts_with("7:"));
+        let words = of_disks.flat_map(str::split_whitespace);
+        let bytes = words.filter_map(|word| word.strip_prefix("wbytes="));
+        Ok(bytes.map(str::parse::<i64>).sum::<Result<_, _>>()?)
+    };
+    let (before, begun) = (written()?, Instant::now());
+    let write = format!(
+        "dd if=/dev/zero of=$HOME/crawling bs=64k count={} oflag=direct >/dev/null 2>&1 &",
+        FILE / CRAWL
+    );
+    shell(api, 1, &write).await?;
+    eventually("something is written", async || Ok(written()? >= before + CRAWL)).await?;
+    let passed = written()? - before;
+    let seconds = i64::try_from(begun.elapsed().as_secs())? + 1;
+    ensure!(passed <= (seconds + 1) * CRAWL, "{passed} bytes within {seconds} s");
+    ensure!(passed < FILE / 2, "all was written before it could be looked at");
+    limited(api, 0).await?;
+    let rates = std::fs::read_to_string(format!("{group}/io.max"))?;
+    ensure!(!rates.contains("wbps=65536"), "not lifted: {rates}");
+    eventually("it is all written", async || Ok(written()? >= before + FILE)).await
 }
 
 /// Asks for the end of eth0's queueing discipline; tells the kernel's answer.

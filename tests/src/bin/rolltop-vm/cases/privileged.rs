@@ -18,12 +18,13 @@ const LIMIT: Duration = Duration::from_secs(900);
 /// The agent's tests, all of which take five minutes here; and those of them
 /// that differ on such a host.
 const AGENT: &str = "tests-agent";
-const AGENT_HERE: [&str; 9] = [
+const AGENT_HERE: [&str; 10] = [
     "lifecycle::comes_up_is_worked_in_and_goes",
     "lifecycle::a_logout_ends_it",
     "lifecycle::any_oci_runtime_will_do",
     "orders::a_frozen_desktop_stands_still",
     "orders::limits_change_while_it_runs",
+    "rates::they_are_of_homes_and_of_warm_desktops_too",
     "storage::a_persistent_overlay_keeps_files",
     "systemd::its_services_run_beside_the_session",
     "failures::a_memory_hog_hurts_only_itself",
