@@ -57,16 +57,16 @@ impl Desktops {
                     );
                 }
                 let failed = outcome.as_ref().err().is_some_and(may_pass);
-                let host = outcome.as_ref().ok().map(|record| record.host.clone());
+                let up = outcome.as_ref().ok().cloned();
                 pilot.land(outcome);
                 // What was not noted is looked at again, now that nobody flies; and
-                // what the host told meanwhile, for whoever flew was left out of
-                // that: the answer may be from before the host lost all it had.
+                // whether what runs is there: it was left out of what the host told
+                // meanwhile, and the answer may be from before that.
                 if failed {
                     desktops.inner.unsettled.notify_one();
                 }
-                if let Some(host) = host {
-                    desktops.inner.hosts.look_again_at(&host, begun);
+                if let Some(DesktopRecord { host, number, epoch, .. }) = up {
+                    desktops.inner.hosts.look_again_unless_there(&host, number, epoch).await;
                 }
             };
             self.inner.tasks.spawn(fly.instrument(span));

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -160,7 +160,7 @@ impl Keeper {
         agent: &mut Agent,
     ) -> Result<Streaming<HostDesktopEvent>, LinkError> {
         let observer = self.observer.as_ref();
-        *lock(&host.told) = Some(Instant::now());
+        host.telling.store(true, Ordering::SeqCst);
         let horizon = observer.horizon(&host.name).await;
         let after = lock(&host.position).clone();
         let call = agent.watch_desktops(WatchHostDesktopsRequest { after });
@@ -181,7 +181,6 @@ impl Keeper {
             *lock(&host.position) = position;
         }
 
-        *lock(&host.told) = Some(Instant::now());
         let mut back = false;
         host.note(|seen| {
             back = seen.happen(Happening::Heard);
@@ -192,6 +191,7 @@ impl Keeper {
             seen.desktops = desktops;
             seen.strays = strays;
         });
+        host.telling.store(false, Ordering::SeqCst);
         if back {
             tracing::info!(host.name = %host.name, "a host is heard");
             self.hosts.news.notify_waiters();
@@ -324,20 +324,25 @@ fn silent(host: &Host, error: &LinkError) -> bool {
 }
 
 async fn apply(host: &Host, observer: &dyn Observer, desktop: HostDesktop) -> Heard {
-    let heard = observer.changed(&host.name, &desktop).await;
     let number = desktop.number;
-    let over = is_over(&desktop);
+    // Seen before it is judged: a start that is left out of that looks here when it
+    // is over.
     host.note(|seen| {
         seen.strays.remove(&number);
-        if over {
+        if is_over(&desktop) {
             seen.desktops.remove(&number);
         } else if seen.desktops.len() < MOST_DESKTOPS {
-            seen.desktops.insert(number, desktop);
-            if heard == Heard::Stray {
-                seen.strays.insert(number);
-            }
+            seen.desktops.insert(number, desktop.clone());
         }
     });
+    let heard = observer.changed(&host.name, &desktop).await;
+    if heard == Heard::Stray {
+        host.note(|seen| {
+            if seen.desktops.contains_key(&number) {
+                seen.strays.insert(number);
+            }
+        });
+    }
     heard
 }
 

@@ -10,7 +10,11 @@ mod supervisor;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -21,7 +25,7 @@ use rolltop_proto::v1::{
 use thiserror::Error;
 use tokio::{
     sync::{Notify, watch},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tonic::transport::Channel;
 
@@ -50,6 +54,9 @@ pub type HostStats = HostStatsClient<Channel>;
 /// Bytes a display connection may have under way. One connection per viewer,
 /// so that a slow one holds up neither others nor the calls to the agent.
 const DISPLAY_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// An answer of a host is at most so far ahead of its changes.
+const ANSWER_AHEAD: Duration = Duration::from_secs(1);
 
 /// Why a host whose certificate was revoked is not asked.
 const REVOKED: &str = "its certificate was revoked; enrol it anew";
@@ -159,8 +166,8 @@ struct Host {
     position: Mutex<String>,
     /// It is to tell all it has again.
     again: Notify,
-    /// When it was last asked to tell all it has, or had told it.
-    told: Mutex<Option<Instant>>,
+    /// It is being asked all it has; if that fails, until it has told.
+    telling: AtomicBool,
     touched: Touched,
 }
 
@@ -212,14 +219,20 @@ impl Hosts {
         }
     }
 
-    /// Has a host tell all it has again if it has done so since `then`, or is about
-    /// to: for one who was not to be judged by what it told meanwhile.
-    pub fn look_again_at(&self, host: &HostName, then: Instant) {
-        if let Ok(host) = self.find(host)
-            && lock(&host.told).is_some_and(|told| told >= then)
-        {
-            host.again.notify_one();
+    /// Has a host tell all it has again, unless it is known to have this desktop:
+    /// for one that was left out when what the host told was judged.
+    pub async fn look_again_unless_there(&self, host: &HostName, number: u32, epoch: u64) {
+        let Ok(host) = self.find(host) else { return };
+        if !host.telling.load(Ordering::SeqCst) {
+            // An answer may come before the change that goes with it.
+            let mut seen = host.seen.subscribe();
+            let has =
+                |seen: &Seen| seen.desktops.get(&number).is_some_and(|told| told.epoch == epoch);
+            if timeout(ANSWER_AHEAD, seen.wait_for(has)).await.is_ok() {
+                return;
+            }
         }
+        host.again.notify_one();
     }
 
     /// The latest about every host.
@@ -352,7 +365,7 @@ impl Hosts {
                 .initial_stream_window_size(DISPLAY_WINDOW_BYTES)
                 .initial_connection_window_size(DISPLAY_WINDOW_BYTES)
         });
-        let connect = tokio::time::timeout(CONNECT_DEADLINE * 2, connect);
+        let connect = timeout(CONNECT_DEADLINE * 2, connect);
         match connect.await {
             Ok(Ok(channel)) => Ok(channel),
             Ok(Err(error)) => Err(host.unreachable(&describe(&error))),
@@ -399,7 +412,7 @@ impl Host {
             channel: Mutex::default(),
             position: Mutex::default(),
             again: Notify::new(),
-            told: Mutex::default(),
+            telling: AtomicBool::new(false),
             touched: Arc::clone(touched),
         })
     }

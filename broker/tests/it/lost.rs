@@ -62,29 +62,53 @@ async fn a_volatile_desktop_of_a_lost_host_is_given_anew_elsewhere() {
     assert_eq!(again.state(), DesktopState::Running);
 }
 
-/// Found by a fault schedule: a host lost all it had after it had answered, and
-/// told so before the answer came.
-#[tokio::test]
-async fn an_answer_from_before_a_loss_of_power_is_not_believed_for_long() {
+/// A start whose answer comes late, after `meanwhile`, and is believed: until the
+/// host has told all once more.
+async fn an_answer_is_late(meanwhile: impl AsyncFnOnce(&House, u32)) {
     let house = House::new().await;
     let (mut anna, script) = (house.sign_in("anna").await, &house.agent.script);
     let gate = Arc::new(Semaphore::new(0));
     script.behave(Behaviour::Late(Arc::clone(&gate)));
     let mut starter = anna.clone();
     let starting = tokio::spawn(async move { starter.start("demo").await });
-    loop_until("a desktop", async || {
+    let number = loop_until("a desktop", async || {
         let all = script.desktops();
-        all.first().is_some_and(|told| told.state() == DesktopState::Running).then_some(())
+        all.iter().find(|told| told.state() == DesktopState::Running).map(|told| told.number)
     })
     .await;
-    let watches = script.watches();
-    script.lose_power();
-    script.break_watches();
-    loop_until("it tells all", async || (script.watches() > watches).then_some(())).await;
+    meanwhile(&house, number).await;
     gate.add_permits(1);
     let (_, told) = starting.await.unwrap().unwrap();
     assert_eq!(told.state(), DesktopState::Running, "as far as anybody knew");
     assert_eq!(anna.state_is("demo", DesktopState::Gone).await.end_reason, "LOST");
+}
+
+/// Found by a fault schedule.
+#[tokio::test]
+async fn an_answer_from_before_a_loss_of_power_is_not_believed_for_long() {
+    an_answer_is_late(async |house, _| {
+        let script = &house.agent.script;
+        let watches = script.watches();
+        script.lose_power();
+        script.break_watches();
+        loop_until("it tells all", async || (script.watches() > watches).then_some(())).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nor_is_one_from_before_the_end() {
+    an_answer_is_late(async |house, number| {
+        let script = &house.agent.script;
+        script.behave(Behaviour::Run);
+        let mut ben = house.sign_in("ben").await;
+        let (_, other) = ben.start("demo").await.unwrap();
+        // Changes are told in their order: who knows the later one knows both.
+        script.end(number, "LOGGED_OUT");
+        script.end(other.number, "LOGGED_OUT");
+        ben.state_is("demo", DesktopState::Gone).await;
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -134,7 +134,6 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         house.close().await;
         done.with_context(|| format!("on {}", kind.name()))?;
     }
-    print!("{figures}");
     if let Some(json) = &arguments.json {
         std::fs::write(json, serde_json::to_vec_pretty(&figures)?)?;
     }

@@ -27,9 +27,11 @@ pub struct Figures {
 // === impl Figures ===
 
 impl Figures {
-    /// Adds one.
+    /// Adds one, and prints it: what follows it may take long, or fail.
     pub fn add(&mut self, store: &str, name: impl Into<String>, value: f64, unit: &'static str) {
-        self.rows.push(Row { store: store.to_owned(), name: name.into(), value, unit });
+        let row = Row { store: store.to_owned(), name: name.into(), value, unit };
+        println!("{row}");
+        self.rows.push(row);
     }
 
     /// Adds how long most, nearly all, and all but one in a thousand took.
@@ -49,12 +51,10 @@ fn percentile(sorted: &[Duration], per_mille: usize) -> Option<Duration> {
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
-impl fmt::Display for Figures {
+impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Row { store, name, value, unit } in &self.rows {
-            writeln!(f, "{store:<9} {name:<46} {value:>12.1} {unit}")?;
-        }
-        Ok(())
+        let Self { store, name, value, unit } = self;
+        write!(f, "{store:<9} {name:<54} {value:>12.1} {unit}")
     }
 }
 
